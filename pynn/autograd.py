@@ -1,0 +1,446 @@
+"""Reverse-mode differentiation. An op instance is the graph node that made its output; there is no tape.
+
+    y = Gelu()(x)          y.creator is the Gelu, its `inputs` are (x,), its `id` says when it ran
+    y.backward()           nodes are visited from the newest to the oldest, each once all its consumers have been
+
+A node knows its inputs and never its outputs, so a graph holds no cycle and is freed by reference counting alone.
+"""
+
+import contextlib
+import heapq
+import itertools
+import sys
+import threading
+import traceback
+
+import numpy as np
+
+from pynn import backend
+from pynn.tensor import Tensor
+
+_clock = itertools.count(1)  # one tick for each node made and each change in place
+_wrap = Tensor.wrap
+_ndarray = np.ndarray
+
+
+class _State(threading.local):
+    recording = True
+    observers = ()  # objects with after_forward(op, arrays, outputs) and after_backward(op, dys, dxs)
+
+
+_state = _State()
+
+
+class Function:
+    """An op: its forward and backward, each once as array text (the reference) and, where there is one, by kernels.
+
+    Subclasses define `forward` and `backward`, and for kernels `forward_native` and `backward_native`:
+    - They take and return raw arrays; hyper-parameters go to the constructor.
+    - The reference accepts any float dtype, accumulates in float32 (float64 stays float64), rounds once, returns x's dtype.
+    - `*_native` have the same signatures and leave the same attributes, so that any backward may follow any forward.
+      Their arrays come C-contiguous; they allocate the outputs and call `backend.native`.
+    - `backward` returns one gradient for each input (a tuple if several), None where `self.needs` says it is not wanted.
+      With several outputs, `forward` returns a tuple and `backward` takes as many gradients (zeros where none came).
+    - A gradient may be `dy` itself or a view; never change `dy` or a saved array in place.
+    - Attributes set in `forward` are the memory kept for the backward, checked against changes in place.
+    `view = True` says that the output may share the first input's memory.
+    """
+
+    inputs = None  # tensors; None once the graph has been freed
+    needs = ()  # for each input, whether its gradient is wanted
+    id = 0
+    native = False  # whether the kernels ran
+    outputs = 1
+    view = False
+    hooks = None
+    spoiled = None  # which in-place op changed a saved output
+    made_at = None  # where in the user's program, in anomaly mode
+    native_dtypes = ("float32", "float16", "bfloat16")
+    forward_native = backward_native = None
+
+    @property
+    def name(self):
+        return type(self).__name__
+
+    def takes_native(self, arrays) -> bool:
+        """Whether the kernels accept these arrays; by default all of one dtype out of `native_dtypes`."""
+        return arrays[0].dtype.name in self.native_dtypes and all(a.dtype == arrays[0].dtype for a in arrays)
+
+    def __call__(self, *inputs):
+        arrays = [t.data for t in inputs]
+        needs = [t.requires_grad for t in inputs] if _state.recording else ()
+        self.needs = needs
+        try:
+            if backend.runs_native(self, arrays):
+                self.native = True
+                y = self.forward_native(*backend.contiguous(arrays))
+            else:
+                y = self.forward(*arrays)
+        except TypeError as error:
+            devices = {backend.device_of(a) for a in arrays}
+            if len(devices) > 1:
+                raise ValueError(
+                    f"[{self.name}] expected all inputs on one device, got {' and '.join(sorted(devices))}"
+                ) from error
+            raise
+        if y.__class__ is tuple:
+            out = self._outputs(y)
+        else:
+            out = _wrap(y if y.__class__ is _ndarray else _as_array(y, arrays[0]))
+            if self.view:
+                x = inputs[0]
+                out.base = x if x.base is None else x.base
+        if True in needs:
+            self.inputs = inputs
+            self.id = next(_clock)
+            for t in out if self.outputs > 1 else (out,):
+                t.creator = self
+                t.requires_grad = True
+        if _state.observers:
+            for observer in _state.observers:
+                observer.after_forward(self, arrays, out if self.outputs > 1 else (out,))
+        return out
+
+    def _outputs(self, ys):
+        outs = []
+        for i, y in enumerate(ys):
+            out = _wrap(y)
+            out.index = i
+            outs.append(out)
+        self.outputs = max(2, len(outs))
+        self.output_likes = [(y.shape, y.dtype) for y in ys]
+        return tuple(outs)
+
+
+def _as_array(y, like):
+    """NumPy reductions return scalars where CuPy returns 0-d arrays: make them arrays."""
+    return np.asarray(y) if isinstance(y, np.generic) else y
+
+
+# ------------------------------------------------------------------ recording
+
+
+@contextlib.contextmanager
+def _recording(on):
+    former, _state.recording = _state.recording, on
+    try:
+        yield
+    finally:
+        _state.recording = former
+
+
+class no_grad(contextlib.ContextDecorator):  # noqa: N801  (PyTorch's name)
+    """Compute without recording a graph, as a context or a decorator. Holds for the calling thread."""
+
+    on = False
+
+    def __enter__(self):
+        self.formers = getattr(self, "formers", [])
+        self.formers.append(_state.recording)
+        _state.recording = self.on
+
+    def __exit__(self, *exc):
+        _state.recording = self.formers.pop()
+
+
+class enable_grad(no_grad):  # noqa: N801
+    """Record a graph again inside `no_grad`."""
+
+    on = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops of this thread record a graph."""
+    return _state.recording
+
+
+@contextlib.contextmanager
+def observe(observer):
+    """Show every op of this thread to `observer`, by after_forward(op, arrays, outputs) and after_backward(op, dys, dxs)."""
+    former, _state.observers = _state.observers, (*_state.observers, observer)
+    try:
+        yield observer
+    finally:
+        _state.observers = former
+
+
+# ------------------------------------------------------------------ backward
+
+
+def backward(tensor, grad=None, retain_graph=False):
+    """Add the gradient of `tensor` to the `grad` of every leaf it was computed from.
+
+    grad          dL/dtensor, same shape; may be left out if the tensor has one element
+    retain_graph  keep the graph for a second backward; else it is freed while it is walked
+
+    Raises RuntimeError without a graph, after the graph was freed, or if a saved array was changed in place.
+    """
+    _run([tensor], [_seed(tensor, grad)], retain_graph)
+
+
+def grad(outputs, inputs, grad_outputs=None, retain_graph=False, allow_unused=False):
+    """The gradients of sum(outputs) with respect to `inputs` (leaves or not), as tensors; no `grad` is touched.
+
+    Raises RuntimeError if an input takes no part in the outputs, unless `allow_unused` (then None).
+    """
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    single, inputs = isinstance(inputs, Tensor), [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if grad_outputs is None or isinstance(grad_outputs, Tensor):
+        grad_outputs = [grad_outputs] * len(outputs)
+    for x in inputs:
+        if not x.requires_grad:
+            raise RuntimeError("[grad] expected inputs that require a gradient, got one that does not")
+    found = _run(outputs, [_seed(t, g) for t, g in zip(outputs, grad_outputs, strict=True)], retain_graph, inputs)
+    if not allow_unused and any(g is None for g in found):
+        where = [i for i, g in enumerate(found) if g is None]
+        raise RuntimeError(f"[grad] expected inputs that the outputs depend on, got none from inputs {where}")
+    found = tuple(None if g is None else _wrap(g) for g in found)
+    return found[0] if single else found
+
+
+def _seed(tensor, grad):
+    if not tensor.requires_grad:
+        raise RuntimeError("[backward] expected a tensor that requires a gradient, got one without a graph")
+    data = tensor.data
+    if grad is None:
+        if data.size != 1:
+            raise RuntimeError(f"[backward] expected a gradient or a tensor of one element, got shape {data.shape}")
+        return backend.array_module(data).ones_like(data)
+    grad = grad.data if isinstance(grad, Tensor) else grad
+    if grad.shape != data.shape:
+        raise ValueError(f"[backward] expected a gradient of shape {data.shape}, got {grad.shape}")
+    return grad.astype(data.dtype, copy=False)
+
+
+def _run(roots, seeds, retain_graph, wanted=None):
+    pending = {}  # node -> gradient of its output, or a list of them
+    heap = []  # the newest node first: by then all its consumers have run
+    leaves = None if wanted is None else {id(x): None for x in wanted if x.creator is None}
+    captured = None if wanted is None else {(x.creator, x.index): None for x in wanted if x.creator is not None}
+    observers = _state.observers
+
+    def give(x, dx):
+        node = x.creator
+        if node is None:
+            if leaves is None:
+                _accumulate(x, dx)
+            elif id(x) in leaves:
+                leaves[id(x)] = dx if leaves[id(x)] is None else leaves[id(x)] + dx
+        elif node.outputs == 1:
+            if node in pending:
+                pending[node] = pending[node] + dx
+            else:
+                pending[node] = dx
+                heapq.heappush(heap, (-node.id, node))
+        else:
+            if node not in pending:
+                pending[node] = [None] * node.outputs
+                heapq.heappush(heap, (-node.id, node))
+            slots = pending[node]
+            slots[x.index] = dx if slots[x.index] is None else slots[x.index] + dx
+
+    for root, seed in zip(roots, seeds, strict=True):
+        give(root, seed)
+    while heap:
+        node = heapq.heappop(heap)[1]
+        dy = pending.pop(node)
+        inputs = node.inputs
+        if inputs is None:
+            raise RuntimeError(
+                f"[{node.name}] backward: expected a graph, got one that an earlier backward freed: "
+                "pass retain_graph=True to the earlier one"
+            )
+        dys = (dy,) if node.outputs == 1 else tuple(dy)
+        if node.hooks or captured or node.outputs > 1:
+            dys = _finish_outputs(node, dys, captured)
+        _check_unchanged(node, inputs)
+        dxs = node.backward_native(*backend.contiguous(dys)) if node.native else node.backward(*dys)
+        if dxs.__class__ is not tuple:
+            dxs = (dxs,)
+        if observers:
+            for observer in observers:
+                observer.after_backward(node, dys, dxs)
+        for x, dx, need in zip(inputs, dxs, node.needs, strict=True):
+            if need and dx is not None:
+                give(x, dx)
+        if not retain_graph:
+            node.__dict__.clear()  # drops inputs and saved arrays; the class default says "freed"
+    if wanted is not None:
+        return [leaves[id(x)] if x.creator is None else captured[x.creator, x.index] for x in wanted]
+    return None
+
+
+def _finish_outputs(node, dys, captured):
+    """Hooks, captured gradients, and zeros for outputs that nothing used."""
+    dys = list(dys)
+    for i, dy in enumerate(dys):
+        if dy is None:
+            shape, dtype = node.output_likes[i]
+            dys[i] = backend.array_module(next(d for d in dys if d is not None)).zeros(shape, dtype)
+        for hook in (node.hooks or {}).get(i, {}).values():
+            dys[i] = _run_hook(hook, dys[i])
+        if captured and (node, i) in captured:
+            captured[node, i] = dys[i]
+    return tuple(dys)
+
+
+def _run_hook(hook, dx):
+    changed = hook(_wrap(dx))
+    if changed is None:
+        return dx
+    changed = changed.data if isinstance(changed, Tensor) else changed
+    if changed.shape != dx.shape:
+        raise ValueError(f"[hook] expected a gradient of shape {dx.shape}, got {changed.shape}")
+    return changed
+
+
+def _accumulate(leaf, dx):
+    """Add to a leaf's gradient; the array that stays belongs to the leaf alone."""
+    if dx.shape != leaf.data.shape:
+        raise RuntimeError(f"[backward] expected a gradient of shape {leaf.data.shape}, got {dx.shape}")
+    if leaf.hooks:
+        for hook in leaf.hooks.values():
+            dx = _run_hook(hook, dx)
+    if leaf._grad is not None:
+        leaf._grad = leaf._grad + dx
+    else:
+        # Somebody else holds it (an op that returned dy itself, or a view): a copy. The caller's four references are
+        # the tuple or list it came in, the loop variable, this argument, and getrefcount's own.
+        shared = dx.base is not None or sys.getrefcount(dx) > 5
+        leaf._grad = dx.copy() if shared else dx
+    if leaf._grad.dtype != leaf.data.dtype:
+        leaf._grad = leaf._grad.astype(leaf.data.dtype)
+
+
+# ------------------------------------------------------------------ changes in place
+
+
+def touch(tensor, how):
+    """Note that `how` changed the tensor's memory in place, so that a backward that needs the old values can refuse."""
+    root = tensor if tensor.base is None else tensor.base
+    root.changed = next(_clock)
+    root.changed_by = how
+    node = root.creator
+    if node is not None and _saved_name(node, root.data):
+        node.spoiled = how
+
+
+def _check_unchanged(node, inputs):
+    if node.spoiled:
+        raise RuntimeError(
+            f"[{node.name}] backward: expected its saved output as it was computed, got one changed in place by {node.spoiled}"
+        )
+    for x in inputs:
+        root = x if x.base is None else x.base
+        if root.changed > node.id:
+            saved = _saved_name(node, root.data)
+            if saved:
+                raise RuntimeError(
+                    f"[{node.name}] backward: expected the saved array `{saved}` of shape {x.shape} as it was in the "
+                    f"forward, got one changed in place by {root.changed_by}"
+                )
+
+
+def _saved_name(node, array):
+    """The attribute of the node that shares memory with the array, if any."""
+    for name, value in vars(node).items():
+        if backend.is_array(value) and backend.array_module(value).may_share_memory(value, array):
+            return name
+    return None
+
+
+# ------------------------------------------------------------------ hooks, checkpoints, anomalies
+
+
+class _Handle:
+    def __init__(self, table, key):
+        self.table, self.key = table, key
+
+    def remove(self):
+        """Take the hook away again."""
+        self.table.pop(self.key, None)
+
+
+def register_hook(tensor, hook):
+    """Call `hook(grad)` when the tensor's gradient is known; what it returns, unless None, takes the gradient's place.
+
+    Returns a handle with `remove()`. Raises RuntimeError if the tensor requires no gradient.
+    """
+    if not tensor.requires_grad:
+        raise RuntimeError("[register_hook] expected a tensor that requires a gradient, got one that does not")
+    node = tensor.creator
+    if node is None:
+        tensor.hooks = table = tensor.hooks or {}
+    else:
+        node.hooks = node.hooks or {}
+        table = node.hooks.setdefault(tensor.index, {})
+    key = next(_clock)
+    table[key] = hook
+    return _Handle(table, key)
+
+
+class _Checkpoint(Function):
+    """Runs fn without a graph, and once more with one when the gradient is asked for."""
+
+    def __init__(self, fn, args):
+        from pynn import random
+
+        self.fn, self.args, self.random = fn, args, random
+        self.random_state = random.get_state()
+
+    def forward(self, _, *arrays):
+        with no_grad():
+            out = self.fn(*self.args)
+        return tuple(t.data for t in out) if isinstance(out, tuple) else out.data
+
+    def backward(self, *dys):
+        now = self.random.get_state()
+        self.random.set_state(self.random_state)
+        args = [a.detach().requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a for a in self.args]
+        with enable_grad():
+            outs = self.fn(*args)
+        self.random.set_state(now)
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        pairs = [(t, dy) for t, dy in zip(outs, dys, strict=True) if t.requires_grad]
+        _run([t for t, _ in pairs], [dy for _, dy in pairs], retain_graph=False)
+        return (None, *(a._grad for a in args if isinstance(a, Tensor)))
+
+
+def checkpoint(fn, *args):
+    """fn(*args) without keeping what its ops save: they run again in the backward. Memory for time.
+
+    Random ops draw the same numbers both times. Gradients of parameters that fn uses by itself go to their `grad`.
+    Chen et al. 2016, arXiv:1604.06174.
+    """
+    if not _state.recording:
+        return fn(*args)
+    anchor = Tensor(np.zeros((), np.float32), requires_grad=True)  # so that the node exists whatever args require
+    return _Checkpoint(fn, args)(anchor, *(a for a in args if isinstance(a, Tensor)))
+
+
+class _Anomaly:
+    def after_forward(self, op, arrays, outputs):
+        op.made_at = "".join(traceback.format_stack(limit=8)[:-2])
+        for out in outputs:
+            if _has_nan(out.data) and not any(_has_nan(a) for a in arrays):
+                raise RuntimeError(f"[{op.name}] forward: expected no NaN from inputs without one, got NaN")
+
+    def after_backward(self, op, dys, dxs):
+        for x, dx in zip(op.inputs, dxs, strict=True):
+            if dx is None:
+                continue
+            if dx.shape != x.shape:
+                raise RuntimeError(f"[{op.name}] backward: expected a gradient of shape {x.shape}, got {dx.shape}")
+            if _has_nan(dx) and not any(_has_nan(dy) for dy in dys):
+                raise RuntimeError(
+                    f"[{op.name}] backward: expected no NaN from a gradient without one, got NaN; the op ran at\n{op.made_at}"
+                )
+
+
+def _has_nan(array):
+    return bool((array != array).any())
+
+
+def anomaly_mode():
+    """`with pynn.anomaly_mode():` names the op that first produced a NaN, forward or backward, and where it was called."""
+    return observe(_Anomaly())

@@ -1,0 +1,399 @@
+"""Shape, order and selection: reshape, transpose, index, pad, join, split, gather, where.
+
+What NumPy gives as a view is a view here: the output shares the input's memory.
+"""
+
+import builtins
+
+import numpy as np
+
+from pynn import dtypes
+from pynn.autograd import Function, is_grad_enabled, touch
+from pynn.backend import array_module, sum_to, widen
+from pynn.functional.arithmetic import astype, operands, untracked
+from pynn.tensor import Tensor
+
+
+class Reshape(Function):
+    """y = the elements of x, in order, in another shape."""
+
+    view = True
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def forward(self, x):
+        self.from_shape = x.shape
+        return x.reshape(self.shape)
+
+    def backward(self, dy):
+        return dy.reshape(self.from_shape)
+
+
+class Transpose(Function):
+    """y[i_axes] = x[i]: the axes in another order."""
+
+    view = True
+
+    def __init__(self, axes):
+        self.axes = axes
+
+    def forward(self, x):
+        return x.transpose(self.axes)
+
+    def backward(self, dy):
+        return dy.transpose(np.argsort(self.axes))
+
+
+class Expand(Function):
+    """y = x repeated along axes of length 1, without copying;  dx = dy summed over them."""
+
+    view = True
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def forward(self, x):
+        self.from_shape = x.shape
+        return array_module(x).broadcast_to(x, self.shape)
+
+    def backward(self, dy):
+        return sum_to(dy, self.from_shape)
+
+
+class Flip(Function):
+    """y = x with the order along axes reversed."""
+
+    view = True
+
+    def __init__(self, axes):
+        self.axes = axes
+
+    def forward(self, x):
+        return array_module(x).flip(x, self.axes)
+
+    def backward(self, dy):
+        return array_module(dy).flip(dy, self.axes)
+
+
+class Index(Function):
+    """y = x[key];  dx = 0 but for dx[key] += dy (an element taken twice gets both gradients)."""
+
+    def __init__(self, key):
+        self.key = key
+        parts = key if isinstance(key, tuple) else (key,)
+        # True and False are integers in Python but masks in NumPy
+        self.view = builtins.all(
+            part is None or part is Ellipsis or isinstance(part, slice)
+            or (isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_)))
+            for part in parts
+        )
+
+    def forward(self, x):
+        self.shape = x.shape
+        return x[self.key]
+
+    def backward(self, dy):
+        xp = array_module(dy)
+        if self.view:
+            dx = xp.zeros(self.shape, dy.dtype)
+            dx[self.key] = dy
+            return dx
+        dx = xp.zeros(self.shape, widen(dy[:0] if dy.ndim else dy).dtype)
+        xp.add.at(dx, self.key, widen(dy))
+        return dx.astype(dy.dtype, copy=False)
+
+
+class Pad(Function):
+    """y = x with `value` around it;  dx = the inner part of dy."""
+
+    def __init__(self, widths, value):
+        self.widths, self.value = widths, value
+
+    def forward(self, x):
+        shape = [before + n + after for n, (before, after) in zip(x.shape, self.widths, strict=True)]
+        self.inner = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, self.widths, strict=True))
+        y = array_module(x).full(shape, self.value, x.dtype)
+        y[self.inner] = x
+        return y
+
+    def backward(self, dy):
+        return dy[self.inner]
+
+
+class Cat(Function):
+    """y = the inputs one after another along an axis;  each gradient is its part of dy."""
+
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, *xs):
+        self.ends = np.cumsum([x.shape[self.axis] for x in xs])
+        return array_module(xs[0]).concatenate(xs, axis=self.axis)
+
+    def backward(self, dy):
+        return tuple(array_module(dy).split(dy, [int(end) for end in self.ends[:-1]], axis=self.axis))
+
+
+class Where(Function):
+    """y = a where the condition holds, else b."""
+
+    def __init__(self, condition):
+        self.condition = condition
+
+    def forward(self, a, b):
+        self.shapes = a.shape, b.shape
+        return array_module(a).where(self.condition, a, b)
+
+    def backward(self, dy):
+        xp = array_module(dy)
+        zero = dy.dtype.type(0)
+        a, b = self.shapes
+        need_a, need_b = self.needs
+        return (
+            sum_to(xp.where(self.condition, dy, zero), a) if need_a else None,
+            sum_to(xp.where(self.condition, zero, dy), b) if need_b else None,
+        )
+
+
+class Gather(Function):
+    """y[i, j, k] = x[i, index[i, j, k], k] (for axis 1);  dx adds each dy to where it was read."""
+
+    def __init__(self, index, axis):
+        self.index, self.axis = index, axis
+
+    def forward(self, x):
+        self.shape = x.shape
+        return array_module(x).take_along_axis(x, self.index, axis=self.axis)
+
+    def backward(self, dy):
+        xp = array_module(dy)
+        dx = xp.zeros(self.shape, widen(dy.reshape(-1)[:0]).dtype)
+        key = list(xp.meshgrid(*(xp.arange(n) for n in self.index.shape), indexing="ij", sparse=True))
+        key[self.axis] = self.index
+        xp.add.at(dx, tuple(key), widen(dy))
+        return dx.astype(dy.dtype, copy=False)
+
+
+# ------------------------------------------------------------------ public functions
+
+
+def _shape_args(shape):
+    return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)
+
+
+def reshape(x, *shape):
+    """The elements in another shape; one length may be -1. Raises ValueError if the sizes differ."""
+    shape = _shape_args(shape)
+    known = int(np.prod([n for n in shape if n != -1]))
+    if shape.count(-1) > 1 or (x.size != known if -1 not in shape else known == 0 or x.size % known):
+        raise ValueError(f"[reshape] expected a shape of {x.size} elements, got {shape} for {x.shape}")
+    return Reshape(shape)(x)
+
+
+def flatten(x, start=0, end=-1):
+    """Axes start..end (inclusive) as one."""
+    start, end = _axis(x, start, "flatten"), _axis(x, end, "flatten")
+    if start > end:
+        raise ValueError(f"[flatten] expected start <= end, got {start} and {end}")
+    length = int(np.prod(x.shape[start : end + 1]))
+    return Reshape((*x.shape[:start], length, *x.shape[end + 1 :]))(x)
+
+
+def permute(x, *axes):
+    """The axes in the given order. Raises ValueError unless each is named once."""
+    axes = _shape_args(axes)
+    if sorted(a % x.ndim if -x.ndim <= a < x.ndim else -1 for a in axes) != list(range(x.ndim)):
+        raise ValueError(f"[permute] expected each of {x.ndim} axes once, got {axes}")
+    return Transpose(tuple(a % x.ndim for a in axes))(x)
+
+
+def transpose(x, *axes):
+    """Two axes swapped, `transpose(x, 0, 1)`; without axes, all in reverse order."""
+    if not axes:
+        return Transpose(tuple(reversed(range(x.ndim))))(x)
+    if len(axes) != 2:
+        raise ValueError(f"[transpose] expected two axes or none, got {axes}; for a full order use permute")
+    a, b = (_axis(x, axis, "transpose") for axis in axes)
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return Transpose(tuple(order))(x)
+
+
+def squeeze(x, axis=None):
+    """Without the axes of length 1, or without the given ones. Raises ValueError for an axis of another length."""
+    if axis is None:
+        return Reshape(tuple(n for n in x.shape if n != 1))(x)
+    axes = {_axis(x, a, "squeeze") for a in ((axis,) if isinstance(axis, int) else axis)}
+    if any(x.shape[a] != 1 for a in axes):
+        raise ValueError(f"[squeeze] expected length 1 along axis {axis}, got shape {x.shape}")
+    return Reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))(x)
+
+
+def unsqueeze(x, axis):
+    """With a new axis of length 1 at that place of the result."""
+    ndim = x.ndim + 1
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"[unsqueeze] expected an axis in [{-ndim}, {ndim}), got {axis}")
+    axis %= ndim
+    return Reshape((*x.shape[:axis], 1, *x.shape[axis:]))(x)
+
+
+def expand(x, *shape):
+    """x repeated along axes of length 1 to that shape, sharing memory; -1 keeps a length."""
+    shape = _shape_args(shape)
+    lead = len(shape) - x.ndim
+    full = tuple(x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(shape))
+    fits = lead >= 0 and builtins.all(m in (1, n) for m, n in zip(x.shape, full[lead:], strict=True)) and -1 not in full
+    if not fits:
+        raise ValueError(f"[expand] expected a shape that {x.shape} broadcasts to, got {shape}")
+    return Expand(full)(x)
+
+
+def flip(x, axis):
+    """The order along one axis or several reversed."""
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    return Flip(tuple(_axis(x, a, "flip") for a in axes))(x)
+
+
+def index(x, key):
+    """x[key]: ints, slices, None, ..., integer arrays and bool masks, as in NumPy. Raises IndexError out of range."""
+    return Index(_raw_key(key))(x)
+
+
+def _raw_key(key):
+    if isinstance(key, tuple):
+        return tuple(_raw_key(part) for part in key)
+    return key.data if isinstance(key, Tensor) else key
+
+
+def assign(x, key, value):
+    """x[key] = value, in place and outside the graph. Raises RuntimeError while a graph would have to record it."""
+    needs = x.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
+    if needs and is_grad_enabled():
+        raise RuntimeError(
+            "[assign] expected tensors without gradient, got one that requires it: in-place assignment is not recorded; "
+            "use F.where or F.cat, or wrap it in no_grad()"
+        )
+    x.data[_raw_key(key)] = value.data if isinstance(value, Tensor) else value
+    touch(x, "assign")
+
+
+def pad(x, widths, value=0.0):
+    """x with `value` around it. widths is one (before, after) for each axis, from the last backwards as in PyTorch if flat.
+
+    pad(x, ((0, 0), (1, 1)))   for each axis
+    pad(x, (1, 1))             the last axis only;  (1, 1, 2, 2) the last, then the one before it
+    """
+    widths = list(widths)
+    if widths and not isinstance(widths[0], (tuple, list)):
+        if len(widths) % 2 or len(widths) // 2 > x.ndim:
+            raise ValueError(f"[pad] expected (before, after) for up to {x.ndim} axes, got {widths}")
+        pairs = [(widths[i], widths[i + 1]) for i in range(0, len(widths), 2)]
+        widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
+    if len(widths) != x.ndim or builtins.min(min(pair) for pair in widths) < 0:
+        raise ValueError(f"[pad] expected non-negative (before, after) for each of {x.ndim} axes, got {widths}")
+    return Pad(tuple(tuple(pair) for pair in widths), value)(x)
+
+
+def cat(tensors, axis=0):
+    """The tensors one after another along an axis. Raises ValueError if other lengths differ."""
+    tensors = list(tensors)
+    if not tensors:
+        raise ValueError("[cat] expected at least one tensor, got none")
+    first = tensors[0]
+    axis = _axis(first, axis, "cat")
+    dtype = first.dtype
+    for t in tensors[1:]:
+        same = t.ndim == first.ndim and builtins.all(m == n for i, (m, n) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis)
+        if not same:
+            raise ValueError(f"[cat] expected shapes equal but for axis {axis}, got {first.shape} and {t.shape}")
+        dtype = dtypes.promote(dtype, t.dtype)
+    return Cat(axis)(*(astype(t, dtype) for t in tensors))
+
+
+concatenate = cat
+
+
+def stack(tensors, axis=0):
+    """The tensors along a new axis. Raises ValueError if shapes differ."""
+    tensors = list(tensors)
+    if len({t.shape for t in tensors}) > 1:
+        raise ValueError(f"[stack] expected equal shapes, got {sorted({t.shape for t in tensors})}")
+    return cat([unsqueeze(t, axis) for t in tensors], axis)
+
+
+def split(x, sizes, axis=0):
+    """A tuple of parts along an axis: of `sizes` each (the last may be shorter) if an int, else of the lengths listed."""
+    axis = _axis(x, axis, "split")
+    n = x.shape[axis]
+    if isinstance(sizes, int):
+        if sizes <= 0:
+            raise ValueError(f"[split] expected a positive size, got {sizes}")
+        sizes = [builtins.min(sizes, n - start) for start in range(0, n, sizes)] or [0]
+    elif builtins.sum(sizes) != n:
+        raise ValueError(f"[split] expected sizes that add up to {n}, got {list(sizes)}")
+    ends = np.cumsum(sizes)
+    before = (slice(None),) * axis
+    return tuple(index(x, (*before, slice(int(end - size), int(end)))) for size, end in zip(sizes, ends, strict=True))
+
+
+def chunk(x, chunks, axis=0):
+    """A tuple of `chunks` parts along an axis, as equal as can be, the last ones shorter."""
+    n = x.shape[_axis(x, axis, "chunk")]
+    return split(x, builtins.max(1, -(-n // chunks)), axis)
+
+
+def where(condition, x, y):
+    """x where the condition holds, else y; all broadcast."""
+    condition = condition.data if isinstance(condition, Tensor) else condition
+    if not isinstance(x, Tensor) and not isinstance(y, Tensor):
+        x = Tensor(x)
+    return Where(condition.astype(bool))(*operands(x, y))
+
+
+def masked_fill(x, mask, value):
+    """x with `value` where the mask holds."""
+    return where(mask, Tensor.wrap(array_module(x.data).asarray(value, x.dtype)), x)
+
+
+def gather(x, axis, index):
+    """Elements of x picked along an axis by an integer tensor of the result's shape.
+
+    Raises IndexError if an index is out of range, ValueError if the shapes do not fit.
+    """
+    axis = _axis(x, axis, "gather")
+    picked = index.data if isinstance(index, Tensor) else index
+    fits = picked.ndim == x.ndim and builtins.all(
+        m == n for i, (m, n) in enumerate(zip(picked.shape, x.shape, strict=True)) if i != axis
+    )
+    if not fits:
+        raise ValueError(f"[gather] expected an index of shape {x.shape} but for axis {axis}, got {picked.shape}")
+    _check_index(picked, x.shape[axis], "gather")
+    return Gather(picked, axis)(x)
+
+
+def take(x, index, axis=0):
+    """x[index] along one axis, by an integer tensor of any shape."""
+    axis = _axis(x, axis, "take")
+    picked = index.data if isinstance(index, Tensor) else np.asarray(index)
+    _check_index(picked, x.shape[axis], "take")
+    return Index((slice(None),) * axis + (picked,))(x)
+
+
+def _check_index(index, length, op):
+    if index.dtype not in dtypes.INTEGERS:
+        raise TypeError(f"[{op}] expected an integer index, got {index.dtype}")
+    if index.size and not -length <= int(index.min()) <= int(index.max()) < length:
+        raise IndexError(f"[{op}] expected indices in [{-length}, {length}), got {int(index.min())} to {int(index.max())}")
+
+
+def _axis(x, axis, op):
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"[{op}] expected an axis in [{-x.ndim}, {x.ndim}), got {axis}")
+    return axis % x.ndim
+
+
+def tril(x, k=0):
+    """x with zeros above the k-th diagonal of the last two axes."""
+    return x * untracked(array_module(x.data).tri(*x.shape[-2:], k, dtype=x.dtype))
