@@ -1,5 +1,7 @@
 """Reductions over axes: sum, mean, variance, extrema, norm. axis is None (all), an int or a tuple; sums are float32 or wider."""
 
+import builtins
+
 import numpy as np
 
 from pynn import dtypes
@@ -14,7 +16,7 @@ def _axes(x, axis, op):
     if axis is None:
         return tuple(range(ndim))
     axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
-    if not all(-ndim <= a < ndim for a in axes) or len({a % ndim for a in axes}) != len(axes):
+    if not builtins.all(-ndim <= a < ndim for a in axes) or len({a % ndim for a in axes}) != len(axes):
         raise ValueError(f"[{op}] expected distinct axes in [{-ndim}, {ndim}), got {axis}")
     return tuple(a % ndim for a in axes)
 
@@ -57,7 +59,7 @@ class Mean(_Reduction):
         return n
 
     def backward(self, dy):
-        n = max(1, self.count())
+        n = self.count() or 1
         return array_module(dy).broadcast_to(self.spread((widen(dy) / n).astype(dy.dtype, copy=False)), self.shape)
 
 
@@ -147,7 +149,7 @@ def std(x, axis=None, keepdims=False, correction=1):
 
 def _extreme(x, axis, keepdims, which):
     axes = _axes(x, axis, which)
-    if any(x.shape[a] == 0 for a in axes):
+    if builtins.any(x.shape[a] == 0 for a in axes):
         raise ValueError(f"[{which}] expected at least one element along axes {axes}, got shape {x.shape}")
     return Extreme(axes, keepdims, which)(x)
 
@@ -176,7 +178,7 @@ def argmin(x, axis=None, keepdims=False):
 
 def _extreme_check(x, axis, op):
     axes = _axes(x, axis, op)
-    if any(x.shape[a] == 0 for a in axes):
+    if builtins.any(x.shape[a] == 0 for a in axes):
         raise ValueError(f"[{op}] expected at least one element along axis {axis}, got shape {x.shape}")
 
 

@@ -3,8 +3,6 @@
 What NumPy gives as a view is a view here: the output shares the input's memory.
 """
 
-import builtins
-
 import numpy as np
 
 from pynn import dtypes
@@ -83,7 +81,7 @@ class Index(Function):
         self.key = key
         parts = key if isinstance(key, tuple) else (key,)
         # True and False are integers in Python but masks in NumPy
-        self.view = builtins.all(
+        self.view = all(
             part is None or part is Ellipsis or isinstance(part, slice)
             or (isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_)))
             for part in parts
@@ -244,7 +242,7 @@ def expand(x, *shape):
     shape = _shape_args(shape)
     lead = len(shape) - x.ndim
     full = tuple(x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(shape))
-    fits = lead >= 0 and builtins.all(m in (1, n) for m, n in zip(x.shape, full[lead:], strict=True)) and -1 not in full
+    fits = lead >= 0 and all(m in (1, n) for m, n in zip(x.shape, full[lead:], strict=True)) and -1 not in full
     if not fits:
         raise ValueError(f"[expand] expected a shape that {x.shape} broadcasts to, got {shape}")
     return Expand(full)(x)
@@ -291,7 +289,7 @@ def pad(x, widths, value=0.0):
             raise ValueError(f"[pad] expected (before, after) for up to {x.ndim} axes, got {widths}")
         pairs = [(widths[i], widths[i + 1]) for i in range(0, len(widths), 2)]
         widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
-    if len(widths) != x.ndim or builtins.min(min(pair) for pair in widths) < 0:
+    if len(widths) != x.ndim or min(min(pair) for pair in widths) < 0:
         raise ValueError(f"[pad] expected non-negative (before, after) for each of {x.ndim} axes, got {widths}")
     return Pad(tuple(tuple(pair) for pair in widths), value)(x)
 
@@ -305,7 +303,7 @@ def cat(tensors, axis=0):
     axis = _axis(first, axis, "cat")
     dtype = first.dtype
     for t in tensors[1:]:
-        same = t.ndim == first.ndim and builtins.all(m == n for i, (m, n) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis)
+        same = t.ndim == first.ndim and all(m == n for i, (m, n) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis)
         if not same:
             raise ValueError(f"[cat] expected shapes equal but for axis {axis}, got {first.shape} and {t.shape}")
         dtype = dtypes.promote(dtype, t.dtype)
@@ -330,8 +328,8 @@ def split(x, sizes, axis=0):
     if isinstance(sizes, int):
         if sizes <= 0:
             raise ValueError(f"[split] expected a positive size, got {sizes}")
-        sizes = [builtins.min(sizes, n - start) for start in range(0, n, sizes)] or [0]
-    elif builtins.sum(sizes) != n:
+        sizes = [min(sizes, n - start) for start in range(0, n, sizes)] or [0]
+    elif sum(sizes) != n:
         raise ValueError(f"[split] expected sizes that add up to {n}, got {list(sizes)}")
     ends = np.cumsum(sizes)
     before = (slice(None),) * axis
@@ -341,7 +339,7 @@ def split(x, sizes, axis=0):
 def chunk(x, chunks, axis=0):
     """A tuple of `chunks` parts along an axis, as equal as can be, the last ones shorter."""
     n = x.shape[_axis(x, axis, "chunk")]
-    return split(x, builtins.max(1, -(-n // chunks)), axis)
+    return split(x, max(1, -(-n // chunks)), axis)
 
 
 def where(condition, x, y):
@@ -364,7 +362,7 @@ def gather(x, axis, index):
     """
     axis = _axis(x, axis, "gather")
     picked = index.data if isinstance(index, Tensor) else index
-    fits = picked.ndim == x.ndim and builtins.all(
+    fits = picked.ndim == x.ndim and all(
         m == n for i, (m, n) in enumerate(zip(picked.shape, x.shape, strict=True)) if i != axis
     )
     if not fits:
