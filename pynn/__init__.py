@@ -4,25 +4,25 @@
     from pynn import nn, optim
     import pynn.functional as F
 
-The parts: `tensor` and `autograd` (arrays and gradients), `functional` (every op), `nn` (layers), `optim`, `data`, `train`
-(the loop, checkpoints, plots), `recipes` (networks that train on real data), `backend` (what runs where), `cli` (the
-command `pynn`).
+The parts: `tensor` and `autograd` (arrays and gradients), `functional` (every op), `nn` (layers),
+`optim`, `data`, `train` (the loop, checkpoints, plots), `recipes` (networks that train on real
+data), `backend` (what runs where), `cli` (the command `pynn`).
 """
 
 import numpy as _np
 
 from pynn import backend, dtypes, random
 from pynn import functional as functional
+from pynn.anomaly import anomaly_mode
 from pynn.autograd import (
     Function,
-    anomaly_mode,
-    checkpoint,
     enable_grad,
     grad,
     is_grad_enabled,
     no_grad,
 )
 from pynn.backend import cuda_available, use_kernels
+from pynn.checkpoint import checkpoint
 from pynn.dtypes import bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
 from pynn.functional import cat, matmul, stack, where
 from pynn.random import manual_seed
@@ -46,7 +46,9 @@ def _filled(name):
     def create(*shape, dtype=float, device="cpu", requires_grad=False):
         shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
         return Tensor(
-            getattr(_np, name)(shape, dtypes.as_dtype(dtype)), requires_grad=requires_grad, device=device
+            getattr(_np, name)(shape, dtypes.as_dtype(dtype)),
+            requires_grad=requires_grad,
+            device=device,
         )
 
     create.__name__ = create.__qualname__ = name
@@ -67,7 +69,10 @@ def arange(start, stop=None, step=1, dtype=None, device="cpu") -> Tensor:
     """start, start + step, ... below stop, as `range`; int64 for ints, float32 for floats."""
     start, stop = (0, start) if stop is None else (start, stop)
     floats = any(isinstance(v, float) for v in (start, stop, step))
-    return Tensor(_np.arange(start, stop, step, dtypes.as_dtype(dtype or (float if floats else int))), device=device)
+    return Tensor(
+        _np.arange(start, stop, step, dtypes.as_dtype(dtype or (float if floats else int))),
+        device=device,
+    )
 
 
 def zeros_like(x) -> Tensor:

@@ -1,9 +1,12 @@
-"""Reverse-mode differentiation. An op instance is the graph node that made its output; there is no tape.
+"""Reverse-mode differentiation. An op instance is the graph node that made its output; there is no
+tape.
 
     y = Gelu()(x)          y.creator is the Gelu, its `inputs` are (x,), its `id` says when it ran
-    y.backward()           nodes are visited from the newest to the oldest, each once all its consumers have been
+    y.backward()           nodes are visited from the newest to the oldest, each once all its
+                           consumers have been
 
-A node knows its inputs and never its outputs, so a graph holds no cycle and is freed by reference counting alone.
+Over 400 lines with its comments: one walk of the graph, and what it must refuse. A node knows its
+inputs and never its outputs, so a graph holds no cycle and is freed by reference counting alone.
 """
 
 import contextlib
@@ -11,7 +14,6 @@ import heapq
 import itertools
 import sys
 import threading
-import traceback
 
 import numpy as np
 
@@ -25,24 +27,29 @@ _ndarray = np.ndarray
 
 class _State(threading.local):
     recording = True
-    observers = ()  # objects with after_forward(op, arrays, outputs) and after_backward(op, dys, dxs)
+    observers = ()  # see `observe`
 
 
 _state = _State()
 
 
 class Function:
-    """An op: its forward and backward, each once as array text (the reference) and, where there is one, by kernels.
+    """An op: its forward and backward, each once as array text (the reference) and, where there is
+    one, by kernels.
 
-    Subclasses define `forward` and `backward`, and for kernels `forward_native` and `backward_native`:
-    - They take and return raw arrays; hyper-parameters go to the constructor.
-    - The reference accepts any float dtype, accumulates in float32 (float64 stays float64), rounds once, returns x's dtype.
-    - `*_native` have the same signatures and leave the same attributes, so that any backward may follow any forward.
+    Subclasses define `forward` and `backward`, and for kernels `forward_native` and
+    `backward_native`: - They take and return raw arrays; hyper-parameters go to the constructor. -
+    The reference accepts any float dtype, accumulates in float32 (float64 stays float64), rounds
+    once, returns x's dtype. - `*_native` have the same signatures and leave the same attributes, so
+    that any backward may follow any forward.
       Their arrays come C-contiguous; they allocate the outputs and call `backend.native`.
-    - `backward` returns one gradient for each input (a tuple if several), None where `self.needs` says it is not wanted.
-      With several outputs, `forward` returns a tuple and `backward` takes as many gradients (zeros where none came).
+    - `backward` returns one gradient for each input (a tuple if several), None where `self.needs`
+      says it is not wanted.
+      With several outputs, `forward` returns a tuple and `backward` takes as many gradients (zeros
+      where none came).
     - A gradient may be `dy` itself or a view; never change `dy` or a saved array in place.
-    - Attributes set in `forward` are the memory kept for the backward, checked against changes in place.
+    - Attributes set in `forward` are the memory kept for the backward, checked against changes in
+      place.
     `view = True` says that the output may share the first input's memory.
     """
 
@@ -63,8 +70,12 @@ class Function:
         return type(self).__name__
 
     def takes_native(self, arrays) -> bool:
-        """Whether the kernels accept these arrays; by default all of one dtype out of `native_dtypes`."""
-        return arrays[0].dtype.name in self.native_dtypes and all(a.dtype == arrays[0].dtype for a in arrays)
+        """Whether the kernels accept these arrays; by default all of one dtype out of
+        `native_dtypes`.
+        """
+        return arrays[0].dtype.name in self.native_dtypes and all(
+            a.dtype == arrays[0].dtype for a in arrays
+        )
 
     def __call__(self, *inputs):
         arrays = [t.data for t in inputs]
@@ -80,7 +91,7 @@ class Function:
             devices = {backend.device_of(a) for a in arrays}
             if len(devices) > 1:
                 raise ValueError(
-                    f"[{self.name}] expected all inputs on one device, got {' and '.join(sorted(devices))}"
+                    f"[{self.name}] expected all inputs on one device, got {sorted(devices)}"
                 ) from error
             raise
         if y.__class__ is tuple:
@@ -130,7 +141,10 @@ def _recording(on):
 
 
 class no_grad(contextlib.ContextDecorator):  # noqa: N801  (PyTorch's name)
-    """Compute without recording a graph, as a context or a decorator. Holds for the calling thread."""
+    """Compute without recording a graph, as a context or a decorator.
+
+    Holds for the calling thread.
+    """
 
     on = False
 
@@ -156,7 +170,9 @@ def is_grad_enabled() -> bool:
 
 @contextlib.contextmanager
 def observe(observer):
-    """Show every op of this thread to `observer`, by after_forward(op, arrays, outputs) and after_backward(op, dys, dxs)."""
+    """Show every op of this thread to `observer`, by after_forward(op, arrays, outputs) and
+    after_backward(op, dys, dxs).
+    """
     former, _state.observers = _state.observers, (*_state.observers, observer)
     try:
         yield observer
@@ -173,38 +189,56 @@ def backward(tensor, grad=None, retain_graph=False):
     grad          dL/dtensor, same shape; may be left out if the tensor has one element
     retain_graph  keep the graph for a second backward; else it is freed while it is walked
 
-    Raises RuntimeError without a graph, after the graph was freed, or if a saved array was changed in place.
+    Raises RuntimeError without a graph, after the graph was freed, or if a saved array was changed
+    in place.
     """
-    _run([tensor], [_seed(tensor, grad)], retain_graph)
+    run_backward([tensor], [_seed(tensor, grad)], retain_graph)
 
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=False, allow_unused=False):
-    """The gradients of sum(outputs) with respect to `inputs` (leaves or not), as tensors; no `grad` is touched.
+    """The gradients of sum(outputs) with respect to `inputs` (leaves or not), as tensors; no `grad`
+    is touched.
 
     Raises RuntimeError if an input takes no part in the outputs, unless `allow_unused` (then None).
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    single, inputs = isinstance(inputs, Tensor), [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    single, inputs = (
+        isinstance(inputs, Tensor),
+        [inputs] if isinstance(inputs, Tensor) else list(inputs),
+    )
     if grad_outputs is None or isinstance(grad_outputs, Tensor):
         grad_outputs = [grad_outputs] * len(outputs)
     for x in inputs:
         if not x.requires_grad:
-            raise RuntimeError("[grad] expected inputs that require a gradient, got one that does not")
-    found = _run(outputs, [_seed(t, g) for t, g in zip(outputs, grad_outputs, strict=True)], retain_graph, inputs)
+            raise RuntimeError(
+                "[grad] expected inputs that require a gradient, got one that does not"
+            )
+    found = run_backward(
+        outputs,
+        [_seed(t, g) for t, g in zip(outputs, grad_outputs, strict=True)],
+        retain_graph,
+        inputs,
+    )
     if not allow_unused and any(g is None for g in found):
         where = [i for i, g in enumerate(found) if g is None]
-        raise RuntimeError(f"[grad] expected inputs that the outputs depend on, got none from inputs {where}")
+        raise RuntimeError(
+            f"[grad] expected inputs that the outputs depend on, got none from inputs {where}"
+        )
     found = tuple(None if g is None else _wrap(g) for g in found)
     return found[0] if single else found
 
 
 def _seed(tensor, grad):
     if not tensor.requires_grad:
-        raise RuntimeError("[backward] expected a tensor that requires a gradient, got one without a graph")
+        raise RuntimeError(
+            "[backward] expected a tensor that requires a gradient, got one without a graph"
+        )
     data = tensor.data
     if grad is None:
         if data.size != 1:
-            raise RuntimeError(f"[backward] expected a gradient or a tensor of one element, got shape {data.shape}")
+            raise RuntimeError(
+                f"[backward] expected a gradient or a tensor of one element, got shape {data.shape}"
+            )
         return backend.array_module(data).ones_like(data)
     grad = grad.data if isinstance(grad, Tensor) else grad
     if grad.shape != data.shape:
@@ -212,11 +246,18 @@ def _seed(tensor, grad):
     return grad.astype(data.dtype, copy=False)
 
 
-def _run(roots, seeds, retain_graph, wanted=None):
+def run_backward(roots, seeds, retain_graph, wanted=None):
+    """Walk the graph from tensors `roots` with raw gradients `seeds`: leaves get theirs added, or,
+    with `wanted`, the raw gradients of those tensors are returned.
+    """
     pending = {}  # node -> gradient of its output, or a list of them
     heap = []  # the newest node first: by then all its consumers have run
     leaves = None if wanted is None else {id(x): None for x in wanted if x.creator is None}
-    captured = None if wanted is None else {(x.creator, x.index): None for x in wanted if x.creator is not None}
+    captured = (
+        None
+        if wanted is None
+        else {(x.creator, x.index): None for x in wanted if x.creator is not None}
+    )
     observers = _state.observers
 
     def give(x, dx):
@@ -247,7 +288,7 @@ def _run(roots, seeds, retain_graph, wanted=None):
         inputs = node.inputs
         if inputs is None:
             raise RuntimeError(
-                f"[{node.name}] backward: expected a graph, got one that an earlier backward freed: "
+                f"[{node.name}] backward: expected a graph, got one that a backward has freed: "
                 "pass retain_graph=True to the earlier one"
             )
         dys = (dy,) if node.outputs == 1 else tuple(dy)
@@ -266,7 +307,9 @@ def _run(roots, seeds, retain_graph, wanted=None):
         if not retain_graph:
             node.__dict__.clear()  # drops inputs and saved arrays; the class default says "freed"
     if wanted is not None:
-        return [leaves[id(x)] if x.creator is None else captured[x.creator, x.index] for x in wanted]
+        return [
+            leaves[id(x)] if x.creator is None else captured[x.creator, x.index] for x in wanted
+        ]
     return None
 
 
@@ -297,14 +340,17 @@ def _run_hook(hook, dx):
 def _accumulate(leaf, dx):
     """Add to a leaf's gradient; the array that stays belongs to the leaf alone."""
     if dx.shape != leaf.data.shape:
-        raise RuntimeError(f"[backward] expected a gradient of shape {leaf.data.shape}, got {dx.shape}")
+        raise RuntimeError(
+            f"[backward] expected a gradient of shape {leaf.data.shape}, got {dx.shape}"
+        )
     if leaf.hooks:
         for hook in leaf.hooks.values():
             dx = _run_hook(hook, dx)
     if leaf._grad is not None:
         leaf._grad = leaf._grad + dx
     else:
-        # Somebody else holds it (an op that returned dy itself, or a view): a copy. The caller's four references are
+        # Somebody else holds it (an op that returned dy itself, or a view): a copy. The caller's
+        # four references are
         # the tuple or list it came in, the loop variable, this argument, and getrefcount's own.
         shared = dx.base is not None or sys.getrefcount(dx) > 5
         leaf._grad = dx.copy() if shared else dx
@@ -316,7 +362,9 @@ def _accumulate(leaf, dx):
 
 
 def touch(tensor, how):
-    """Note that `how` changed the tensor's memory in place, so that a backward that needs the old values can refuse."""
+    """Note that `how` changed the tensor's memory in place, so that a backward that needs the old
+    values can refuse.
+    """
     root = tensor if tensor.base is None else tensor.base
     root.changed = next(_clock)
     root.changed_by = how
@@ -328,7 +376,8 @@ def touch(tensor, how):
 def _check_unchanged(node, inputs):
     if node.spoiled:
         raise RuntimeError(
-            f"[{node.name}] backward: expected its saved output as it was computed, got one changed in place by {node.spoiled}"
+            f"[{node.name}] backward: expected its saved output as it was computed, "
+            f"got one changed in place by {node.spoiled}"
         )
     for x in inputs:
         root = x if x.base is None else x.base
@@ -336,8 +385,8 @@ def _check_unchanged(node, inputs):
             saved = _saved_name(node, root.data)
             if saved:
                 raise RuntimeError(
-                    f"[{node.name}] backward: expected the saved array `{saved}` of shape {x.shape} as it was in the "
-                    f"forward, got one changed in place by {root.changed_by}"
+                    f"[{node.name}] backward: expected the saved array `{saved}` of {x.shape} "
+                    f"as it was in the forward, got one changed in place by {root.changed_by}"
                 )
 
 
@@ -349,7 +398,7 @@ def _saved_name(node, array):
     return None
 
 
-# ------------------------------------------------------------------ hooks, checkpoints, anomalies
+# ------------------------------------------------------------------ hooks
 
 
 class _Handle:
@@ -362,12 +411,15 @@ class _Handle:
 
 
 def register_hook(tensor, hook):
-    """Call `hook(grad)` when the tensor's gradient is known; what it returns, unless None, takes the gradient's place.
+    """Call `hook(grad)` when the tensor's gradient is known; what it returns, unless None, takes
+    the gradient's place.
 
     Returns a handle with `remove()`. Raises RuntimeError if the tensor requires no gradient.
     """
     if not tensor.requires_grad:
-        raise RuntimeError("[register_hook] expected a tensor that requires a gradient, got one that does not")
+        raise RuntimeError(
+            "[register_hook] expected a tensor that requires a gradient, got one that does not"
+        )
     node = tensor.creator
     if node is None:
         tensor.hooks = table = tensor.hooks or {}
@@ -377,70 +429,3 @@ def register_hook(tensor, hook):
     key = next(_clock)
     table[key] = hook
     return _Handle(table, key)
-
-
-class _Checkpoint(Function):
-    """Runs fn without a graph, and once more with one when the gradient is asked for."""
-
-    def __init__(self, fn, args):
-        from pynn import random
-
-        self.fn, self.args, self.random = fn, args, random
-        self.random_state = random.get_state()
-
-    def forward(self, _, *arrays):
-        with no_grad():
-            out = self.fn(*self.args)
-        return tuple(t.data for t in out) if isinstance(out, tuple) else out.data
-
-    def backward(self, *dys):
-        now = self.random.get_state()
-        self.random.set_state(self.random_state)
-        args = [a.detach().requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a for a in self.args]
-        with enable_grad():
-            outs = self.fn(*args)
-        self.random.set_state(now)
-        outs = outs if isinstance(outs, tuple) else (outs,)
-        pairs = [(t, dy) for t, dy in zip(outs, dys, strict=True) if t.requires_grad]
-        _run([t for t, _ in pairs], [dy for _, dy in pairs], retain_graph=False)
-        return (None, *(a._grad for a in args if isinstance(a, Tensor)))
-
-
-def checkpoint(fn, *args):
-    """fn(*args) without keeping what its ops save: they run again in the backward. Memory for time.
-
-    Random ops draw the same numbers both times. Gradients of parameters that fn uses by itself go to their `grad`.
-    Chen et al. 2016, arXiv:1604.06174.
-    """
-    if not _state.recording:
-        return fn(*args)
-    anchor = Tensor(np.zeros((), np.float32), requires_grad=True)  # so that the node exists whatever args require
-    return _Checkpoint(fn, args)(anchor, *(a for a in args if isinstance(a, Tensor)))
-
-
-class _Anomaly:
-    def after_forward(self, op, arrays, outputs):
-        op.made_at = "".join(traceback.format_stack(limit=8)[:-2])
-        for out in outputs:
-            if _has_nan(out.data) and not any(_has_nan(a) for a in arrays):
-                raise RuntimeError(f"[{op.name}] forward: expected no NaN from inputs without one, got NaN")
-
-    def after_backward(self, op, dys, dxs):
-        for x, dx in zip(op.inputs, dxs, strict=True):
-            if dx is None:
-                continue
-            if dx.shape != x.shape:
-                raise RuntimeError(f"[{op.name}] backward: expected a gradient of shape {x.shape}, got {dx.shape}")
-            if _has_nan(dx) and not any(_has_nan(dy) for dy in dys):
-                raise RuntimeError(
-                    f"[{op.name}] backward: expected no NaN from a gradient without one, got NaN; the op ran at\n{op.made_at}"
-                )
-
-
-def _has_nan(array):
-    return bool((array != array).any())
-
-
-def anomaly_mode():
-    """`with pynn.anomaly_mode():` names the op that first produced a NaN, forward or backward, and where it was called."""
-    return observe(_Anomaly())

@@ -1,11 +1,12 @@
 """Which array library holds an array, and which code runs on it: the one place that knows.
 
-Storage is a NumPy array (device "cpu") or a CuPy array (device "cuda:0"). An op runs by its reference, which is array text
-for either library, or by its hand-written kernels: `pynn._cuda` on the GPU, `pynn._sim`, the same kernels under the CPU
-simulator, on NumPy arrays. `runs_native` decides; `use_kernels` overrides it; `trace` tells what was decided.
+Storage is a NumPy array (device "cpu") or a CuPy array (device "cuda:0"). An op runs by its
+reference, which is array text for either library, or by its hand-written kernels: `pynn._cuda` on
+the GPU, `pynn._sim`, the same kernels under the CPU simulator, on NumPy arrays. `runs_native`
+decides; `use_kernels` overrides it; `trace` tells what was decided.
 
-Environment: PYNN_STRICT=1 turns a fallback from kernels to the reference into an error. PYNN_MALLOC=system leaves glibc's
-allocator as it is.
+Environment: PYNN_STRICT=1 turns a fallback from kernels to the reference into an error.
+PYNN_MALLOC=system leaves glibc's allocator as it is.
 """
 
 import contextlib
@@ -15,8 +16,6 @@ import os
 import sys
 
 import numpy as np
-
-from pynn import dtypes
 
 KERNELS = ("reference", "native", "sim")
 
@@ -29,8 +28,8 @@ _traces = []
 def _keep_freed_memory():
     """Let glibc reuse freed arrays instead of returning them to the system.
 
-    A fresh page costs a fault, and a training step frees and allocates the same sizes for ever: the faults would cost more
-    than the arithmetic. The price is that the process keeps its peak memory.
+    A fresh page costs a fault, and a training step frees and allocates the same sizes for ever: the
+    faults would cost more than the arithmetic. The price is that the process keeps its peak memory.
     """
     if sys.platform != "linux" or os.environ.get("PYNN_MALLOC") == "system":
         return
@@ -48,14 +47,18 @@ _keep_freed_memory()
 
 
 def cupy():
-    """The CuPy module, imported on first use. Raises RuntimeError with the cure where there is none."""
+    """The CuPy module, imported on first use.
+
+    Raises RuntimeError with the cure where there is none.
+    """
     global _cupy
     if _cupy is None:
         try:
             _cupy = importlib.import_module("cupy")
         except ImportError as error:
             raise RuntimeError(
-                '[device] expected CuPy for device "cuda", got none: pip install "pynn-cuda[cuda13]"'
+                '[device] expected CuPy for device "cuda", got none: '
+                'pip install "pynn-cuda[cuda13]"'
             ) from error
     return _cupy
 
@@ -83,7 +86,10 @@ def cuda_available() -> bool:
 
 
 def parse_device(device) -> tuple[str, int]:
-    """("cpu", 0) or ("cuda", N) for "cpu", "cuda" or "cuda:N". Raises ValueError for anything else."""
+    """("cpu", 0) or ("cuda", N) for "cpu", "cuda" or "cuda:N".
+
+    Raises ValueError for anything else.
+    """
     kind, _, number = str(device).partition(":")
     if kind in ("cpu", "cuda") and (number == "" or (kind == "cuda" and number.isdigit())):
         return kind, int(number or 0)
@@ -97,23 +103,27 @@ def to_device(array, device):
         return array if isinstance(array, np.ndarray) else _cupy.asnumpy(array)
     xp = cupy()
     if not xp.cuda.is_available():
-        raise RuntimeError(f"[device] expected a GPU for device {device!r}, got none: see `pynn info`")
+        raise RuntimeError(
+            f"[device] expected a GPU for device {device!r}, got none: see `pynn info`"
+        )
     with xp.cuda.Device(number):
         return xp.asarray(array)
 
 
 def contiguous(arrays):
-    """The arrays in C order, as every kernel wants them; those that are so already are passed on."""
+    """The arrays in C order, as every kernel wants them; copied only if they are not."""
     return [a if a.flags.c_contiguous else array_module(a).ascontiguousarray(a) for a in arrays]
 
 
 def widen(array):
-    """float16 and bfloat16 as float32, in which the reference computes; other dtypes as they are."""
+    """float16 and bfloat16 as float32, in which the reference computes; others as they are."""
     return array.astype(np.float32) if array.dtype.itemsize == 2 else array
 
 
 def sum_to(array, shape):
-    """The array summed over the axes along which `shape` was broadcast to it; sums are float32 or wider."""
+    """The array summed over the axes along which `shape` was broadcast to it; sums are float32 or
+    wider.
+    """
     if array.shape == shape:
         return array
     lead = array.ndim - len(shape)
@@ -128,7 +138,9 @@ def sum_to(array, shape):
 
 
 class _Native:
-    """The hand-written kernels by name: `native.gelu_fwd(x, y)` runs in the module that the first array belongs to."""
+    """The hand-written kernels by name: `native.gelu_fwd(x, y)` runs in the module that the first
+    array belongs to.
+    """
 
     def __getattr__(self, name):
         def launch(*args):
@@ -154,12 +166,14 @@ def kernel_module(which):
 
 
 class use_kernels:  # noqa: N801  (reads as a statement: `use_kernels("sim")`, `with use_kernels("sim"):`)
-    """Choose what runs: "reference", "native" (CUDA kernels), "sim" (the same kernels in the CPU simulator), None (default).
+    """Choose what runs: "reference", "native" (CUDA kernels), "sim" (the same kernels in the CPU
+    simulator), None (default).
 
-    Takes effect at once and for the whole process; used in a `with`, the former choice comes back at its end.
-    By default arrays on CUDA run the kernels and arrays on the CPU the reference.
+    Takes effect at once and for the whole process; used in a `with`, the former choice comes back
+    at its end. By default arrays on CUDA run the kernels and arrays on the CPU the reference.
 
-    Raises ValueError for another name, RuntimeError if "sim" is asked for and `pynn._sim` was not built.
+    Raises ValueError for another name, RuntimeError if "sim" is asked for and `pynn._sim` was not
+    built.
     """
 
     def __init__(self, kernels):
@@ -189,9 +203,11 @@ def runs_native(op, arrays) -> bool:
     reason = _why_reference(op, arrays, on_cpu)
     for trace_ in _traces:
         trace_.add(op, reason)
-    if reason and os.environ.get("PYNN_STRICT") == "1" and _kernels != "reference":
-        if not (on_cpu and _kernels is None):
-            raise RuntimeError(f"[{op.name}] expected its kernels to run (PYNN_STRICT=1), got: {reason}")
+    asked = _kernels != "reference" and not (on_cpu and _kernels is None)
+    if reason and asked and os.environ.get("PYNN_STRICT") == "1":
+        raise RuntimeError(
+            f"[{op.name}] expected its kernels to run (PYNN_STRICT=1), got: {reason}"
+        )
     return not reason
 
 

@@ -1,8 +1,9 @@
 """The dtypes of pynn, and how two of them meet.
 
-Floats are float64, float32, float16 and bfloat16 (ml_dtypes); integers are int8 to int64 and uint8; and bool. A dtype is a
-NumPy dtype everywhere, so arrays need no translation. Promotion follows PyTorch: a float beats an integer beats bool, the
-wider of two of a kind wins, float16 with bfloat16 gives float32, and a Python number never widens an array of its kind.
+Floats are float64, float32, float16 and bfloat16 (ml_dtypes); integers are int8 to int64 and uint8;
+and bool. A dtype is a NumPy dtype everywhere, so arrays need no translation. Promotion follows
+PyTorch: a float beats an integer beats bool, the wider of two of a kind wins, float16 with bfloat16
+gives float32, and a Python number never widens an array of its kind.
 """
 
 import ml_dtypes

@@ -1,8 +1,8 @@
 """Random numbers whose whole state is two integers, the same bits on every backend.
 
-Philox 4x32-10 is a counter-based generator: the n-th number is a function of (seed, n), so a kernel needs no state and a
-backward can draw its forward's numbers again instead of storing them. Salmon et al. 2011, "Parallel random numbers: as
-easy as 1, 2, 3", SC11.
+Philox 4x32-10 is a counter-based generator: the n-th number is a function of (seed, n), so a kernel
+needs no state and a backward can draw its forward's numbers again instead of storing them. Salmon
+et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11.
 """
 
 import numpy as np
@@ -33,7 +33,10 @@ def set_state(state):
 
 
 def reserve(count) -> tuple[int, int]:
-    """(seed, offset) of the next `count` 32-bit numbers, which nobody else will be given. An offset counts blocks of four."""
+    """(seed, offset) of the next `count` 32-bit numbers, which nobody else will be given.
+
+    An offset counts blocks of four.
+    """
     global _offset
     start = _offset
     _offset += -(-int(count) // 4)
@@ -41,7 +44,9 @@ def reserve(count) -> tuple[int, int]:
 
 
 def generator() -> np.random.Generator:
-    """A NumPy generator of its own, keyed by the stream's next block: for initial weights and shuffles on the host."""
+    """A NumPy generator of its own, keyed by the stream's next block: for initial weights and
+    shuffles on the host.
+    """
     seed, offset = reserve(4)
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, offset, 1]))
 
@@ -49,7 +54,8 @@ def generator() -> np.random.Generator:
 def philox(seed, offset, count, xp=np):
     """`count` uint32 numbers of the stream `seed` from block `offset` on: Philox 4x32-10.
 
-    Counter words are (block low, block high, 0, 0), the key is (seed low, seed high); number i is word i % 4 of block i // 4.
+    Counter words are (block low, block high, 0, 0), the key is (seed low, seed high); number i is
+    word i % 4 of block i // 4.
     """
     blocks = xp.arange(-(-count // 4), dtype=xp.uint64) + xp.uint64(offset)
     mask, half = xp.uint64(0xFFFFFFFF), xp.uint64(32)
@@ -71,4 +77,6 @@ def philox(seed, offset, count, xp=np):
 
 def uniform(seed, offset, count, xp=np):
     """`count` float32 numbers in [0, 1): the upper 24 bits of each Philox word."""
-    return (philox(seed, offset, count, xp) >> xp.uint32(8)).astype(xp.float32) * xp.float32(2.0**-24)
+    return (philox(seed, offset, count, xp) >> xp.uint32(8)).astype(xp.float32) * xp.float32(
+        2.0**-24
+    )

@@ -1,4 +1,7 @@
-"""Tensor: an array, its gradient, and the op that made it. The arithmetic is bound to it by pynn.functional."""
+"""Tensor: an array, its gradient, and the op that made it.
+
+The arithmetic is bound to it by pynn.functional.
+"""
 
 import numpy as np
 
@@ -12,10 +15,12 @@ class Tensor:
     requires_grad  whether `backward` shall leave a gradient in `grad`; floats only
     dtype, device  converted to if given
 
-    Python numbers and lists become float32, int64 or bool. Raises TypeError for dtypes pynn does not hold.
+    Python numbers and lists become float32, int64 or bool. Raises TypeError for dtypes pynn does
+    not hold.
     """
 
-    # Class-level defaults: an op's output sets only what differs (`data`, and in a graph `creator`).
+    # Class-level defaults: an op's output sets only what differs (`data`, and in a graph
+    # `creator`).
     requires_grad = False
     creator = None  # the Function that made this tensor; None for a leaf
     index = 0  # which of the creator's outputs it is
@@ -33,7 +38,9 @@ class Tensor:
             data = _array_of(data)
         wanted = data.dtype if dtype is None else dtypes.as_dtype(dtype)
         if wanted not in dtypes.ALL:
-            raise TypeError(f"[tensor] expected a dtype out of {[d.name for d in dtypes.ALL]}, got {data.dtype}")
+            raise TypeError(
+                f"[tensor] expected a dtype out of {[d.name for d in dtypes.ALL]}, got {data.dtype}"
+            )
         data = data.astype(wanted, copy=False)
         self.data = data if device is None else backend.to_device(data, device)
         if requires_grad:
@@ -129,7 +136,9 @@ class Tensor:
 
     @property
     def grad(self):
-        """The accumulated gradient, a Tensor of the same shape and dtype over shared memory, or None."""
+        """The accumulated gradient, a Tensor of the same shape and dtype over shared memory, or
+        None.
+        """
         return None if self._grad is None else Tensor.wrap(self._grad)
 
     @grad.setter
@@ -138,12 +147,16 @@ class Tensor:
             value = value.data if isinstance(value, Tensor) else value
             if value.shape != self.data.shape or value.dtype != self.data.dtype:
                 raise ValueError(
-                    f"[grad] expected shape {self.data.shape} {self.data.dtype}, got {value.shape} {value.dtype}"
+                    f"[grad] expected shape {self.data.shape} {self.data.dtype}, "
+                    f"got {value.shape} {value.dtype}"
                 )
         self._grad = value
 
     def requires_grad_(self, requires_grad=True):
-        """Ask for a gradient (or no longer), in place; returns self. Raises TypeError unless the dtype is a float."""
+        """Ask for a gradient (or no longer), in place; returns self.
+
+        Raises TypeError unless the dtype is a float.
+        """
         if requires_grad and self.data.dtype not in dtypes.FLOATS:
             raise TypeError(f"[requires_grad] expected a float dtype, got {self.data.dtype}")
         if not requires_grad and self.creator is not None:
@@ -177,14 +190,20 @@ class Tensor:
         return self.numpy().tolist()
 
     def __dlpack__(self, **kwargs):
-        """DLPack capsule over the same memory. Raises BufferError for bfloat16 on the CPU, as NumPy does."""
+        """DLPack capsule over the same memory.
+
+        Raises BufferError for bfloat16 on the CPU, as NumPy does.
+        """
         return self.data.__dlpack__(**kwargs)
 
     def __dlpack_device__(self):
         return self.data.__dlpack_device__()
 
     def __deepcopy__(self, memo):
-        """A leaf with a copy of the array. Raises RuntimeError for an op's output, whose history cannot be copied."""
+        """A leaf with a copy of the array.
+
+        Raises RuntimeError for an op's output, whose history cannot be copied.
+        """
         if self.creator is not None:
             raise RuntimeError("[deepcopy] expected a leaf, got an op's output: use detach() first")
         out = type(self).wrap(self.data.copy())
@@ -196,7 +215,9 @@ class Tensor:
 
 
 def _array_of(data):
-    """A NumPy array of Python numbers, lists, other tensors or anything that speaks DLPack or the array protocols."""
+    """A NumPy array of Python numbers, lists, other tensors or anything that speaks DLPack or the
+    array protocols.
+    """
     if hasattr(data, "__dlpack__") and not hasattr(data, "__cuda_array_interface__"):
         return np.from_dlpack(data)
     if hasattr(data, "__cuda_array_interface__"):
@@ -206,7 +227,9 @@ def _array_of(data):
     try:
         array = np.asarray(data)
     except ValueError as error:
-        raise ValueError(f"[tensor] expected numbers in a regular shape, got {type(data).__name__}: {error}") from None
+        raise ValueError(
+            f"[tensor] expected numbers in a regular shape, got {type(data).__name__}: {error}"
+        ) from None
     came_as_array = isinstance(data, np.generic) or hasattr(data, "__array__")
     if array.dtype == np.float64 and not came_as_array:
         return array.astype(np.float32)

@@ -2,12 +2,15 @@
 
 `check(op, *cases)` asks six questions of every case in every dtype:
  1. Is the reference forward the float64 truth?          4. May any backward follow any forward?
- 2. Is the reference backward the central difference?    5. Do the same inputs give the same bits twice?
- 3. Are the kernels as right as the reference?           6. Do NaN, inf and extreme values go where they should?
+ 2. Is the reference backward the central difference?    5. Do the same inputs give the same bits
+                                                         twice?
+ 3. Are the kernels as right as the reference?           6. Do NaN, inf and extreme values go where
+                                                         they should?
 
-No tolerance is tuned. Question 1 allows one rounding of the result, plus eight times what changes when the inputs and the
-result are rounded to the precision of the sums (measured, by rounding them at random). Question 2 allows ten times the
-difference that halving the step makes. Question 3 allows twice the reference's error in the same dtype, plus one ulp of the result (the rule of
+No tolerance is tuned. Question 1 allows one rounding of the result, plus eight times what changes
+when the inputs and the result are rounded to the precision of the sums (measured, by rounding them
+at random). Question 2 allows ten times the difference that halving the step makes. Question 3
+allows twice the reference's error in the same dtype, plus one ulp of the result (the rule of
 FlashAttention's tests).
 """
 
@@ -40,13 +43,23 @@ def vectors(count=1, sizes=SIZES, scale=2.0, seed=0):
     return [tuple(scale * rng.standard_normal(n) for _ in range(count)) for n in sizes]
 
 
-def check(op, *cases, truth=None, types=("float64", "float32", "float16", "bfloat16"), extremes=(), gradient=True):
-    """Ask the six questions of an op; returns a list of Rows. Raises AssertionError naming the question, dtype and case.
+def check(
+    op,
+    *cases,
+    truth=None,
+    types=("float64", "float32", "float16", "bfloat16"),
+    extremes=(),
+    gradient=True,
+):
+    """Ask the six questions of an op; returns a list of Rows. Raises AssertionError naming the
+    question, dtype and case.
 
     op        makes a fresh Function: its class, or a lambda that gives it hyper-parameters
     cases     tuples of arrays: floats are cast to each dtype, integers and bools stay
-    truth     float64 arrays -> the result, worked out independently; without it, the reference run in float64
-    extremes  (inputs, y, dx) in float64: what must come out of special values, with dy = 1; dx is a tuple or None
+    truth     float64 arrays -> the result, worked out independently; without it, the reference run
+              in float64
+    extremes  (inputs, y, dx) in float64: what must come out of special values, with dy = 1; dx is a
+              tuple or None
     gradient  whether the op has one
     """
     rows = []
@@ -71,7 +84,9 @@ def _check_case(op, case, dtype, truth, gradient):
     ys, node = _forward(op, low)
     ys64, node64 = _forward(op, exact)
     for y, y64 in zip(ys, ys64, strict=True):
-        assert y.dtype == dtype or y64.dtype != np.float64, f"{where}: expected {dtype}, got {y.dtype}"
+        assert y.dtype == dtype or y64.dtype != np.float64, (
+            f"{where}: expected {dtype}, got {y.dtype}"
+        )
         assert y.shape == y64.shape, f"{where}: expected {y64.shape}, got {y.shape}"
     if truth is not None:
         wanted = truth(*exact)
@@ -93,32 +108,49 @@ def _check_case(op, case, dtype, truth, gradient):
         dxs = _backward(node, dys)
         for dx, x in zip(dxs, low, strict=True):
             fits = dx is None or (dx.shape == x.shape and dx.dtype == x.dtype)
-            assert fits, f"{where}: expected a gradient {x.shape} {x.dtype}, got {dx.shape} {dx.dtype}"
-        # what the forward saved was rounded to the dtype, so the inputs are perturbed by that much here
+            assert fits, (
+                f"{where}: expected a gradient {x.shape} {x.dtype}, got {dx.shape} {dx.dtype}"
+            )
+        # what the forward saved was rounded to the dtype, so the inputs are perturbed by that much
+        # here
         bounds = _bounds(op, exact, dxs64, dtype, dtype, dys64)
         backward = _compare(f"{where}: question 1, backward", dxs, dxs64, bounds)
         again = _backward(_forward(op, low)[1], dys)
-        assert _same_bits(dxs, again), f"{where}: question 5, backward gave other bits the second time"
+        assert _same_bits(dxs, again), (
+            f"{where}: question 5, backward gave other bits the second time"
+        )
     native = _check_native(op, where, low, ys, ys64, dys, dxs64 if gradient else None)
     return Row(name, dtype.name, tuple(a.shape for a in case), forward, backward, native)
 
 
 def _check_native(op, where, low, ys, ys64, dys, dxs64):
-    """Questions 3 and 4, where the op has kernels and this machine can run them; the error as a fraction of the bound."""
+    """Questions 3 and 4, where the op has kernels and this machine can run them; the error as a
+    fraction of the bound.
+    """
     node = op()
-    if node.forward_native is None or backend.kernel_module("sim") is None or not node.takes_native(low):
+    if (
+        node.forward_native is None
+        or backend.kernel_module("sim") is None
+        or not node.takes_native(low)
+    ):
         return None
     native_ys, native_node = _forward(op, low, native=True)
     worst = _at_most_twice(f"{where}: question 3, forward", native_ys, ys, ys64)
     again, _ = _forward(op, low, native=True)
-    assert _same_bits(native_ys, again), f"{where}: question 5, the kernel gave other bits the second time"
+    assert _same_bits(native_ys, again), (
+        f"{where}: question 5, the kernel gave other bits the second time"
+    )
     if dxs64 is None:
         return worst
     reference = _backward(_forward(op, low)[1], dys)
     for from_native in (False, True):
         for to_native in (False, True):
             if (from_native or to_native) and (node.backward_native is not None or not to_native):
-                start = native_node if from_native and not to_native else _forward(op, low, native=from_native)[1]
+                start = (
+                    native_node
+                    if from_native and not to_native
+                    else _forward(op, low, native=from_native)[1]
+                )
                 dxs = _backward(start, dys, native=to_native)
                 text = f"{where}: question {3 if from_native and to_native else 4}, backward"
                 worst = max(worst, _at_most_twice(text, dxs, reference, dxs64))
@@ -152,16 +184,22 @@ def _check_central_differences(op, case):
         for v in directions:
             given = float((dxs[i] * v).sum())
             message = f"{op().name} {[a.shape for a in case]}: question 2, input {i}"
-            _expect_derivative(message, lambda h, i=i, v=v: value(i, h * v), given, float(np.abs(dxs[i]).sum()))
+            _expect_derivative(
+                message, lambda h, i=i, v=v: value(i, h * v), given, float(np.abs(dxs[i]).sum())
+            )
 
 
 def _expect_derivative(message, f, given, scale):
-    """Whether `given` is f'(0), by central differences at two steps; their difference bounds the error."""
+    """Whether `given` is f'(0), by central differences at two steps; their difference bounds the
+    error.
+    """
     h = 1e-5
     rough, fine = ((f(s) - f(-s)) / (2 * s) for s in (h, h / 2))
     rounding = 64 * np.finfo(np.float64).eps * (abs(f(0.0)) + 1.0) / h
     bound = 10 * abs(rough - fine) + rounding + 1e-9 * max(scale, abs(given))
-    assert abs(fine - given) <= bound, f"{message}: expected derivative {fine}, got {given} (bound {bound:.2e})"
+    assert abs(fine - given) <= bound, (
+        f"{message}: expected derivative {fine}, got {given} (bound {bound:.2e})"
+    )
 
 
 def _check_extremes(op, inputs, y, dx, types):
@@ -190,7 +228,9 @@ def _expect_close(where, got, wanted, dtype):
     got = got.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         wanted = wanted.astype(dtype).astype(np.float64)
-        close = np.abs(got - wanted) <= 8 * float(dtypes.finfo(dtype).eps) * np.maximum(1, np.abs(wanted))
+        close = np.abs(got - wanted) <= 8 * float(dtypes.finfo(dtype).eps) * np.maximum(
+            1, np.abs(wanted)
+        )
     same = close | (got == wanted) | ((got != got) & (wanted != wanted))
     assert same.all(), f"{where}: expected {wanted}, got {got}"
 
@@ -221,17 +261,24 @@ def _backward(node, dys, native=False):
 
 
 def _bounds(op, exact, results, dtype, sums, dys):
-    """For each result array, the error allowed: one rounding, and eight times the measured effect of rounding the sums."""
+    """For each result array, the error allowed: one rounding, and eight times the measured effect
+    of rounding the sums.
+    """
     rng = np.random.default_rng(3)
     unit = float(dtypes.finfo(sums).eps) / 2
     half_ulp = float(dtypes.finfo(dtype).eps) / 2
     smallest = float(dtypes.finfo(dtype).smallest_subnormal)
     moves = [0.0] * len(results)
     for _ in range(DRAWS):
-        moved = [a * (1 + unit * rng.choice([-1.0, 1.0], a.shape)) if a.dtype == np.float64 else a for a in exact]
+        moved = [
+            a * (1 + unit * rng.choice([-1.0, 1.0], a.shape)) if a.dtype == np.float64 else a
+            for a in exact
+        ]
         ys, node = _forward(op, moved)
         if dys is not None:
-            ys = _backward(node, [dy * (1 + unit * rng.choice([-1.0, 1.0], dy.shape)) for dy in dys])
+            ys = _backward(
+                node, [dy * (1 + unit * rng.choice([-1.0, 1.0], dy.shape)) for dy in dys]
+            )
         for i, (y, result) in enumerate(zip(ys, results, strict=True)):
             if y is not None and y.size:
                 moves[i] = max(moves[i], _greatest(np.abs(y - result)))
@@ -256,20 +303,26 @@ def _compare(where, got, wanted, bounds):
     worst = 0.0
     for g, w, bound in zip(got, wanted, bounds, strict=True):
         if w is None or g is None or not np.size(w):
-            assert (w is None) == (g is None), f"{where}: expected a gradient where there is one, got none or one too many"
+            assert (w is None) == (g is None), (
+                f"{where}: expected a gradient where there is one, got none or one too many"
+            )
             continue
         g, w = np.asarray(g, np.float64), np.asarray(w, np.float64)
         assert g.shape == w.shape, f"{where}: expected {w.shape}, got {g.shape}"
         with np.errstate(invalid="ignore"):
             share = np.where((g == w) | ((g != g) & (w != w)), 0.0, np.abs(g - w) / bound)
         at = np.unravel_index(np.argmax(share), share.shape) if share.ndim else ()
-        assert share[at] <= 1, f"{where}: expected {w[at]} at {at}, got {g[at]}: {share[at]:.2f} of the bound"
+        assert share[at] <= 1, (
+            f"{where}: expected {w[at]} at {at}, got {g[at]}: {share[at]:.2f} of the bound"
+        )
         worst = max(worst, float(share[at]))
     return worst
 
 
 def _at_most_twice(where, got, reference, truth):
-    """Question 3: error at most twice the reference's, plus one ulp; returned as a fraction of that bound."""
+    """Question 3: error at most twice the reference's, plus one ulp; returned as a fraction of that
+    bound.
+    """
     worst = 0.0
     for g, r, t in zip(got, reference, truth, strict=True):
         if g is None or t is None or not np.size(t):
@@ -279,24 +332,33 @@ def _at_most_twice(where, got, reference, truth):
         assert g.shape == t.shape, f"{where}: expected {t.shape}, got {g.shape}"
         with np.errstate(invalid="ignore"):
             peer = _greatest(np.abs(r - t))
-            ulp = float(dtypes.finfo(dtype).eps) * np.abs(t) + float(dtypes.finfo(dtype).smallest_subnormal)
-            share = np.where((g == t) | ((g != g) & (t != t)), 0.0, np.abs(g - t) / (2 * peer + ulp))
+            ulp = float(dtypes.finfo(dtype).eps) * np.abs(t) + float(
+                dtypes.finfo(dtype).smallest_subnormal
+            )
+            share = np.where(
+                (g == t) | ((g != g) & (t != t)), 0.0, np.abs(g - t) / (2 * peer + ulp)
+            )
         share = np.where(g == r, np.minimum(share, 1.0), share)
         at = np.unravel_index(np.argmax(share), share.shape) if share.ndim else ()
-        assert share[at] <= 1, f"{where}: expected {t[at]} at {at}, got {g[at]}; the reference errs by {peer:.3g} at most"
+        assert share[at] <= 1, (
+            f"{where}: expected {t[at]} at {at}, got {g[at]}; the reference errs by {peer:.3g}"
+        )
         worst = max(worst, float(share[at]))
     return worst
 
 
 def _same_bits(a, b):
-    return all(x is y or (x is not None and x.tobytes() == y.tobytes()) for x, y in zip(a, b, strict=True))
+    return all(
+        x is y or (x is not None and x.tobytes() == y.tobytes()) for x, y in zip(a, b, strict=True)
+    )
 
 
 # ------------------------------------------------------------------ any function of tensors
 
 
 def gradcheck(fn, *inputs) -> bool:
-    """Whether `backward` gives the derivative of fn, by central differences in every coordinate, in float64.
+    """Whether `backward` gives the derivative of fn, by central differences in every coordinate, in
+    float64.
 
     fn      tensors -> tensor or tuple of tensors; the same values each time it is called
     inputs  tensors; those of a float dtype are taken as float64 leaves
@@ -304,7 +366,8 @@ def gradcheck(fn, *inputs) -> bool:
     Raises AssertionError naming the input, the coordinate and both values; returns True otherwise.
     """
     leaves = [
-        Tensor(t.data.astype(np.float64), requires_grad=True) if t.dtype in dtypes.FLOATS else t for t in inputs
+        Tensor(t.data.astype(np.float64), requires_grad=True) if t.dtype in dtypes.FLOATS else t
+        for t in inputs
     ]
     rng = np.random.default_rng(0)
     outs = fn(*leaves)
@@ -327,5 +390,10 @@ def gradcheck(fn, *inputs) -> bool:
         grad = np.zeros(leaf.shape) if leaf.grad is None else leaf.grad.numpy()
         for at in np.ndindex(leaf.shape):
             message = f"[gradcheck] input {i} at {at}"
-            _expect_derivative(message, lambda h, leaf=leaf, at=at: value(leaf, at, h), float(grad[at]), abs(grad[at]))
+            _expect_derivative(
+                message,
+                lambda h, leaf=leaf, at=at: value(leaf, at, h),
+                float(grad[at]),
+                abs(grad[at]),
+            )
     return True

@@ -1,5 +1,6 @@
 """Every op as a function of tensors: `import pynn.functional as F`. One file for each family."""
 
+from pynn.functional import methods as _methods  # noqa: E402  (binds these to Tensor)
 from pynn.functional.activation import (
     arctan,
     elu,
@@ -7,14 +8,12 @@ from pynn.functional.activation import (
     hardswish,
     hardtanh,
     leaky_relu,
-    log_softmax,
     mish,
     prelu,
     relu,
     selu,
     sigmoid,
     silu,
-    softmax,
     softplus,
     step,
     tanh,
@@ -23,12 +22,28 @@ from pynn.functional.arithmetic import (
     abs,
     add,
     astype,
-    ceil,
     clip,
+    clone,
     cos,
     div,
-    equal,
     exp,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    rsqrt,
+    sin,
+    sqrt,
+    square,
+    sub,
+    to,
+)
+from pynn.functional.compare import (
+    ceil,
+    equal,
     floor,
     floor_divide,
     greater,
@@ -38,26 +53,13 @@ from pynn.functional.arithmetic import (
     isnan,
     less,
     less_equal,
-    log,
-    log1p,
     logical_and,
     logical_not,
     logical_or,
-    maximum,
-    minimum,
-    mul,
-    neg,
     not_equal,
-    pow,
     remainder,
     round,
-    rsqrt,
     sign,
-    sin,
-    sqrt,
-    square,
-    sub,
-    to,
 )
 from pynn.functional.linear import linear, matmul
 from pynn.functional.reduce import (
@@ -98,7 +100,4 @@ from pynn.functional.shape import (
     unsqueeze,
     where,
 )
-
-__all__ = [name for name in dir() if not name.startswith("_")]  # noqa: PLE0605
-
-from pynn.functional import methods as _methods  # noqa: E402, F401  (binds these to Tensor)
+from pynn.functional.softmax import log_softmax, softmax

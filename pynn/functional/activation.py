@@ -1,4 +1,8 @@
-"""Activations, each with its derivative, by reference and by kernel (csrc/kernels/elementwise/activation.cu)."""
+"""Activations, each with its derivative, by reference and by kernel.
+
+The kernels stand in csrc/kernels/elementwise/. Over 400 lines, since 18 ops have a class and a
+function each; none is longer than a screen.
+"""
 
 import math
 
@@ -17,7 +21,8 @@ _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 class _Activation(Function):
     """y = value(x);  dx = dy slope(x), elementwise, in float32 or wider, rounded once.
 
-    `kernel` names the launchers kernel_fwd(x, y, *parameters) and kernel_bwd(x, dy, dx, *parameters).
+    `kernel` names the launchers kernel_fwd(x, y, *parameters) and kernel_bwd(x, dy, dx,
+    *parameters).
     """
 
     kernel = ""
@@ -44,7 +49,9 @@ class _Activation(Function):
 
 
 class _SavesOutput(_Activation):
-    """As _Activation, with the slope written in y, so that y is kept and x is not; kernel_bwd takes (y, dy, dx)."""
+    """As _Activation, with the slope written in y, so that y is kept and x is not; kernel_bwd takes
+    (y, dy, dx).
+    """
 
     def forward(self, x):
         self.y = self.value(array_module(x), widen(x)).astype(x.dtype, copy=False)
@@ -94,7 +101,8 @@ class LeakyRelu(_Activation):
 
 
 class Prelu(Function):
-    """y = x where x > 0, else w x, w learnt (one, or one for each channel, the last axis);  dw = sum of dy x where x <= 0.
+    """y = x where x > 0, else w x, w learnt (one, or one for each channel, the last axis);  dw =
+    sum of dy x where x <= 0.
 
     He et al. 2015, arXiv:1502.01852.
     """
@@ -112,7 +120,10 @@ class Prelu(Function):
 
 
 class Elu(_Activation):
-    """y = x where x > 0, else alpha (e^x - 1);  dx = dy or dy alpha e^x.  Clevert et al. 2015, arXiv:1511.07289."""
+    """y = x where x > 0, else alpha (e^x - 1);  dx = dy or dy alpha e^x.
+
+    Clevert et al. 2015, arXiv:1511.07289.
+    """
 
     kernel = "elu"
 
@@ -129,7 +140,10 @@ class Elu(_Activation):
 
 
 class Selu(_Activation):
-    """y = scale elu(x, alpha), with constants that keep mean 0 and variance 1.  Klambauer et al. 2017, arXiv:1706.02515."""
+    """y = scale elu(x, alpha), with constants that keep mean 0 and variance 1.
+
+    Klambauer et al. 2017, arXiv:1706.02515.
+    """
 
     kernel = "selu"
     scale, alpha = 1.0507009873554805, 1.6732632423543772
@@ -142,7 +156,10 @@ class Selu(_Activation):
 
 
 class Gelu(_Activation):
-    """y = x Phi(x), Phi the normal distribution;  dx = dy (Phi(x) + x phi(x)).  Hendrycks and Gimpel 2016, arXiv:1606.08415."""
+    """y = x Phi(x), Phi the normal distribution;  dx = dy (Phi(x) + x phi(x)).
+
+    Hendrycks and Gimpel 2016, arXiv:1606.08415.
+    """
 
     kernel = "gelu"
 
@@ -156,7 +173,10 @@ class Gelu(_Activation):
 
 
 class GeluTanh(_Activation):
-    """y = x/2 (1 + tanh u),  u = sqrt(2/pi) (x + 0.044715 x^3).  Hendrycks and Gimpel 2016, arXiv:1606.08415."""
+    """y = x/2 (1 + tanh u),  u = sqrt(2/pi) (x + 0.044715 x^3).
+
+    Hendrycks and Gimpel 2016, arXiv:1606.08415.
+    """
 
     kernel = "gelu_tanh"
 
@@ -175,7 +195,10 @@ class GeluTanh(_Activation):
 
 
 class Silu(_Activation):
-    """y = x s, s = 1 / (1 + e^-x);  dx = dy s (1 + x (1 - s)).  Elfwing et al. 2017, arXiv:1702.03118."""
+    """y = x s, s = 1 / (1 + e^-x);  dx = dy s (1 + x (1 - s)).
+
+    Elfwing et al. 2017, arXiv:1702.03118.
+    """
 
     kernel = "silu"
 
@@ -188,7 +211,10 @@ class Silu(_Activation):
 
 
 class Mish(_Activation):
-    """y = x tanh(softplus(x));  dx = dy (t + x (1 - t^2) s), s the sigmoid.  Misra 2019, arXiv:1908.08681."""
+    """y = x tanh(softplus(x));  dx = dy (t + x (1 - t^2) s), s the sigmoid.
+
+    Misra 2019, arXiv:1908.08681.
+    """
 
     kernel = "mish"
 
@@ -201,7 +227,9 @@ class Mish(_Activation):
 
 
 class Softplus(_Activation):
-    """y = log(1 + e^(beta x)) / beta, x itself where beta x > threshold;  dx = dy / (1 + e^(-beta x)), or dy."""
+    """y = log(1 + e^(beta x)) / beta, x itself where beta x > threshold;  dx = dy / (1 + e^(-beta
+    x)), or dy.
+    """
 
     kernel = "softplus"
 
@@ -271,7 +299,10 @@ class Hardtanh(_Activation):
 
 
 class Hardswish(_Activation):
-    """y = x min(max(x + 3, 0), 6) / 6;  dx = dy times 0 below -3, 1 above 3, (2x + 3) / 6 between.  Howard et al. 2019, arXiv:1905.02244."""
+    """y = x min(max(x + 3, 0), 6) / 6;  dx = dy times 0 below -3, 1 above 3, (2x + 3) / 6 between.
+
+    Howard et al. 2019, arXiv:1905.02244.
+    """
 
     kernel = "hardswish"
 
@@ -291,55 +322,11 @@ class Step(_Activation):
         return xp.where(x != x, x, (x >= 0).astype(x.dtype))
 
 
-class Softmax(Function):
-    """y_i = e^(x_i) / sum_j e^(x_j) along an axis;  dx = y (dy - sum_j dy_j y_j). A row of -inf gives zeros."""
-
-    def __init__(self, axis):
-        self.axis = axis
-
-    def forward(self, x):
-        xp = array_module(x)
-        wide = widen(x)
-        y = xp.exp(wide - _finite_peak(xp, wide, self.axis))
-        total = y.sum(axis=self.axis, keepdims=True)
-        y /= xp.where(total == 0, 1, total)
-        self.y = y.astype(x.dtype, copy=False)
-        return self.y
-
-    def backward(self, dy):
-        y, dy_wide = widen(self.y), widen(dy)
-        dot = (dy_wide * y).sum(axis=self.axis, keepdims=True)
-        return (y * (dy_wide - dot)).astype(dy.dtype, copy=False)
-
-
-class LogSoftmax(Function):
-    """y_i = x_i - log sum_j e^(x_j) along an axis;  dx = dy - e^y sum_j dy_j. A row of -inf stays so, without gradient."""
-
-    def __init__(self, axis):
-        self.axis = axis
-
-    def forward(self, x):
-        xp = array_module(x)
-        wide = widen(x)
-        peak = _finite_peak(xp, wide, self.axis)
-        shifted = wide - peak
-        total = xp.exp(shifted).sum(axis=self.axis, keepdims=True)
-        y = shifted - xp.log(xp.where(total == 0, 1, total))
-        self.y = y.astype(x.dtype, copy=False)
-        return self.y
-
-    def backward(self, dy):
-        xp = array_module(dy)
-        wide = widen(dy)
-        y = widen(self.y)
-        dx = wide - xp.exp(y) * wide.sum(axis=self.axis, keepdims=True)
-        empty = xp.isneginf(y).all(axis=self.axis, keepdims=True)
-        return xp.where(empty, 0, dx).astype(dy.dtype, copy=False)
-
-
 # ------------------------------------------------------------------ mathematics
 
-_HUGE = 1e30  # stands for infinity where a factor of 0 would make inf * 0 = NaN of a limit that is 0
+_HUGE = (
+    1e30  # stands for infinity where a factor of 0 would make inf * 0 = NaN of a limit that is 0
+)
 
 
 def _sigmoid(xp, x):
@@ -353,35 +340,51 @@ def _softplus(xp, x):
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-def _finite_peak(xp, x, axis):
-    """The greatest element along an axis, 0 where it is -inf, so that x minus it is never inf - inf on a masked row."""
-    if x.shape[axis] == 0:
-        return 0
-    peak = x.max(axis=axis, keepdims=True)
-    return xp.where(xp.isneginf(peak), 0, peak)
-
-
 def _phi(xp, x):
     """The normal distribution function, 1/2 erfc(-x / sqrt 2)."""
     return 0.5 * erfc(xp, x * x.dtype.type(-_SQRT_HALF))
 
 
-# log(erfc(z) e^(z^2) / t) = sum_k c_k T_k(y),  t = 2 / (2 + z),  y = 4t - 2;  interpolated at 80 Chebyshev nodes in 40 digits.
+# log(erfc(z) e^(z^2) / t) = sum_k c_k T_k(y),  t = 2 / (2 + z),  y = 4t - 2;  interpolated at 80
+# Chebyshev nodes in 40 digits.
 _ERFC_SERIES = (
-    -0.6513268598908547, 0.6419697923564902, 0.019476473204185836, -0.009561514786808632,
-    -0.0009465953444820369, 0.00036683949785276145, 4.252332480690777e-05, -2.0278578112534242e-05,
-    -1.6242900046470256e-06, 1.3036558355805232e-06, 1.5626441722066142e-08, -8.523809591492654e-08,
-    6.5290544390988515e-09, 5.059343495551469e-09, -9.91364156493033e-10, -2.273651222931836e-10,
-    9.646791102015527e-11, 2.3940380830391146e-12, -6.886027526497553e-12, 8.944879273090725e-13,
-    3.130921399342958e-13, -1.1270822361367252e-13, 3.810905255189232e-16, 7.106097613609237e-15,
-    -1.5230282014571043e-15, -9.457494571291233e-17, 1.210237189224279e-16, -2.816663087747177e-17,
+    -0.6513268598908547,
+    0.6419697923564902,
+    0.019476473204185836,
+    -0.009561514786808632,
+    -0.0009465953444820369,
+    0.00036683949785276145,
+    4.252332480690777e-05,
+    -2.0278578112534242e-05,
+    -1.6242900046470256e-06,
+    1.3036558355805232e-06,
+    1.5626441722066142e-08,
+    -8.523809591492654e-08,
+    6.5290544390988515e-09,
+    5.059343495551469e-09,
+    -9.91364156493033e-10,
+    -2.273651222931836e-10,
+    9.646791102015527e-11,
+    2.3940380830391146e-12,
+    -6.886027526497553e-12,
+    8.944879273090725e-13,
+    3.130921399342958e-13,
+    -1.1270822361367252e-13,
+    3.810905255189232e-16,
+    7.106097613609237e-15,
+    -1.5230282014571043e-15,
+    -9.457494571291233e-17,
+    1.210237189224279e-16,
+    -2.816663087747177e-17,
 )
 
 
 def erfc(xp, x):
-    """1 - erf(x), of x's dtype, computed in float64: relative error below 1e-7 in float32 and 3e-14 in float64.
+    """1 - erf(x), of x's dtype, computed in float64: relative error below 1e-7 in float32 and 3e-14
+    in float64.
 
-    CuPy has it, NumPy has not: there a Chebyshev series gives erfc(z) e^(z^2) for z = |x|, and erfc(-z) = 2 - erfc(z).
+    CuPy has it, NumPy has not: there a Chebyshev series gives erfc(z) e^(z^2) for z = |x|, and
+    erfc(-z) = 2 - erfc(z).
     """
     if xp is not np:
         from cupyx.scipy.special import erfc as cupy_erfc
@@ -400,7 +403,7 @@ def erfc(xp, x):
 # ------------------------------------------------------------------ public functions
 
 
-def _float_input(op, x):
+def float_input(op, x):
     if x.data.dtype not in dtypes.FLOATS:
         raise TypeError(f"[{op}] expected a float dtype, got {x.data.dtype}")
     return x
@@ -413,7 +416,7 @@ def relu(x):
 
 def leaky_relu(x, negative_slope=0.01):
     """x where positive, else negative_slope * x."""
-    return LeakyRelu(float(negative_slope))(_float_input("leaky_relu", x))
+    return LeakyRelu(float(negative_slope))(float_input("leaky_relu", x))
 
 
 def prelu(x, weight):
@@ -425,81 +428,78 @@ def prelu(x, weight):
     Raises ValueError for another weight.
     """
     if weight.shape not in ((1,), x.shape[-1:]):
-        raise ValueError(f"[prelu] weight: expected shape (1,) or {x.shape[-1:]}, got {weight.shape}")
-    return Prelu()(_float_input("prelu", x), weight)
+        raise ValueError(
+            f"[prelu] weight: expected shape (1,) or {x.shape[-1:]}, got {weight.shape}"
+        )
+    return Prelu()(float_input("prelu", x), weight)
 
 
 def elu(x, alpha=1.0):
     """x where positive, else alpha (e^x - 1)."""
-    return Elu(float(alpha))(_float_input("elu", x))
+    return Elu(float(alpha))(float_input("elu", x))
 
 
 def selu(x):
     """Scaled ELU with fixed constants."""
-    return Selu()(_float_input("selu", x))
+    return Selu()(float_input("selu", x))
 
 
 def gelu(x, approximate="none"):
-    """x times the normal distribution function of x, exact or, with approximate="tanh", by the tanh formula."""
+    """x times the normal distribution function of x, exact or, with approximate="tanh", by the tanh
+    formula.
+    """
     if approximate not in ("none", "tanh"):
         raise ValueError(f'[gelu] approximate: expected "none" or "tanh", got {approximate!r}')
-    return (GeluTanh if approximate == "tanh" else Gelu)()(_float_input("gelu", x))
+    return (GeluTanh if approximate == "tanh" else Gelu)()(float_input("gelu", x))
 
 
 def silu(x):
     """x sigmoid(x), also called swish."""
-    return Silu()(_float_input("silu", x))
+    return Silu()(float_input("silu", x))
 
 
 def mish(x):
     """x tanh(softplus(x))."""
-    return Mish()(_float_input("mish", x))
+    return Mish()(float_input("mish", x))
 
 
 def softplus(x, beta=1.0, threshold=20.0):
-    """log(1 + e^(beta x)) / beta; x itself where beta x > threshold. Raises ValueError unless beta > 0."""
+    """log(1 + e^(beta x)) / beta; x itself where beta x > threshold.
+
+    Raises ValueError unless beta > 0.
+    """
     if not beta > 0:
         raise ValueError(f"[softplus] beta: expected a positive number, got {beta}")
-    return Softplus(float(beta), float(threshold))(_float_input("softplus", x))
+    return Softplus(float(beta), float(threshold))(float_input("softplus", x))
 
 
 def sigmoid(x):
     """1 / (1 + e^-x)."""
-    return Sigmoid()(_float_input("sigmoid", x))
+    return Sigmoid()(float_input("sigmoid", x))
 
 
 def tanh(x):
     """Hyperbolic tangent."""
-    return Tanh()(_float_input("tanh", x))
+    return Tanh()(float_input("tanh", x))
 
 
 def arctan(x):
     """Inverse tangent, in radians."""
-    return Arctan()(_float_input("arctan", x))
+    return Arctan()(float_input("arctan", x))
 
 
 def hardtanh(x, min_val=-1.0, max_val=1.0):
     """x limited to [min_val, max_val]. Raises ValueError unless min_val < max_val."""
     if not min_val < max_val:
         raise ValueError(f"[hardtanh] expected min_val < max_val, got {min_val} and {max_val}")
-    return Hardtanh(float(min_val), float(max_val))(_float_input("hardtanh", x))
+    return Hardtanh(float(min_val), float(max_val))(float_input("hardtanh", x))
 
 
 def hardswish(x):
     """x min(max(x + 3, 0), 6) / 6."""
-    return Hardswish()(_float_input("hardswish", x))
+    return Hardswish()(float_input("hardswish", x))
 
 
 def step(x):
     """1 where x >= 0, else 0; NaN stays NaN. Without gradient: Rosenblatt's rule needs none."""
-    return untracked(Step().forward(_float_input("step", x).data))
-
-
-def softmax(x, axis=-1):
-    """e^x normalised to sum 1 along an axis; a row of -inf gives zeros and zero gradients."""
-    return Softmax(axis)(_float_input("softmax", x))
-
-
-def log_softmax(x, axis=-1):
-    """The logarithm of softmax, without overflow."""
-    return LogSoftmax(axis)(_float_input("log_softmax", x))
+    return untracked(Step().forward(float_input("step", x).data))

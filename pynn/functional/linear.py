@@ -1,5 +1,7 @@
 """Matrix products: linear (a layer's y = x W^T + b) and matmul."""
 
+import math
+
 import numpy as np
 
 from pynn.autograd import Function
@@ -10,12 +12,13 @@ from pynn.functional.arithmetic import operands
 class Linear(Function):
     """y = x W^T + b;  dx = dy W,  dW = dy^T x,  db = the column sums of dy.
 
-    x (..., I), W (O, I), b (O,) or left out, y (..., O). The NT, NN and TN forms of one matrix product.
+    x (..., I), W (O, I), b (O,) or left out, y (..., O). The NT, NN and TN forms of one matrix
+    product.
     """
 
     def forward(self, x, w, b=None):
         self.x, self.w = x, w
-        rows = widen(x).reshape(-1, x.shape[-1])
+        rows = as_rows(widen(x))
         y = rows @ widen(w).T
         if b is not None:
             y += b
@@ -24,7 +27,7 @@ class Linear(Function):
     def backward(self, dy):
         need_x, need_w, *need_b = self.needs
         x, w = self.x, self.w
-        rows, drows = widen(x).reshape(-1, x.shape[-1]), widen(dy).reshape(-1, w.shape[0])
+        rows, drows = as_rows(widen(x)), as_rows(widen(dy))
         dx = (drows @ widen(w)).reshape(x.shape).astype(x.dtype, copy=False) if need_x else None
         dw = (drows.T @ rows).astype(w.dtype, copy=False) if need_w else None
         if not need_b:
@@ -32,8 +35,15 @@ class Linear(Function):
         return dx, dw, column_sums(drows).astype(w.dtype, copy=False) if need_b[0] else None
 
 
+def as_rows(array):
+    """(..., C) as a matrix (rows, C); works for C = 0, which -1 does not."""
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
 def column_sums(matrix):
-    """The sums of the columns of a matrix, as a product with ones: several times faster than `sum` in NumPy."""
+    """The sums of the columns of a matrix, as a product with ones: several times faster than `sum`
+    in NumPy.
+    """
     xp = array_module(matrix)
     return xp.ones(matrix.shape[0], matrix.dtype) @ matrix
 
@@ -68,7 +78,9 @@ def linear(x, weight, bias=None):
     Raises ValueError if the shapes do not fit, TypeError if the dtypes differ.
     """
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
-        raise ValueError(f"[linear] x: expected shape (..., {weight.shape[-1]}) for weight {weight.shape}, got {x.shape}")
+        raise ValueError(
+            f"[linear] x: expected shape (..., I) for weight (O, I) = {weight.shape}, got {x.shape}"
+        )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"[linear] bias: expected shape {weight.shape[:1]}, got {bias.shape}")
     check_dtypes("linear", x, weight=weight, bias=bias)
@@ -78,12 +90,19 @@ def linear(x, weight, bias=None):
 def check_dtypes(op, x, **others):
     """Raise TypeError unless the tensors given by name have x's dtype."""
     for name, other in others.items():
-        if other is not None and other.data.dtype is not x.data.dtype and other.data.dtype != x.data.dtype:
-            raise TypeError(f"[{op}] {name}: expected x's dtype {x.data.dtype}, got {other.data.dtype}")
+        if (
+            other is not None
+            and other.data.dtype is not x.data.dtype
+            and other.data.dtype != x.data.dtype
+        ):
+            raise TypeError(
+                f"[{op}] {name}: expected x's dtype {x.data.dtype}, got {other.data.dtype}"
+            )
 
 
 def matmul(a, b):
-    """The matrix product over the last two axes; leading axes broadcast; a vector is a row (left) or a column (right).
+    """The matrix product over the last two axes; leading axes broadcast; a vector is a row (left)
+    or a column (right).
 
     Raises ValueError if the inner lengths differ or an operand is 0-d.
     """
@@ -96,8 +115,12 @@ def matmul(a, b):
     try:
         np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
-        raise ValueError(f"[matmul] expected leading axes that broadcast, got {a.shape} and {b.shape}") from None
+        raise ValueError(
+            f"[matmul] expected leading axes that broadcast, got {a.shape} and {b.shape}"
+        ) from None
     y = MatMul()(a, b)
     if row or column:
-        y = y.reshape(*y.shape[:-2], *(() if row else y.shape[-2:-1]), *(() if column else y.shape[-1:]))
+        y = y.reshape(
+            *y.shape[:-2], *(() if row else y.shape[-2:-1]), *(() if column else y.shape[-1:])
+        )
     return y

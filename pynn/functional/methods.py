@@ -1,7 +1,8 @@
 """Binds the functions to Tensor as methods and operators: tensor.py knows no op."""
 
 from pynn import autograd
-from pynn.functional import arithmetic, reduce, shape
+from pynn.functional import activation, arithmetic, compare, reduce, shape
+from pynn.functional import softmax as softmax_family
 from pynn.functional.linear import matmul
 from pynn.tensor import Tensor
 
@@ -15,9 +16,13 @@ def _in_place(function, name):
 
     def update(x, y):
         other = y if isinstance(y, Tensor) else None
-        if autograd.is_grad_enabled() and (x.requires_grad or (other is not None and other.requires_grad)):
+        if autograd.is_grad_enabled() and (
+            x.requires_grad or (other is not None and other.requires_grad)
+        ):
             if x.creator is None and x.requires_grad:
-                raise RuntimeError(f"[{name}] expected no gradient, got a leaf that requires it: use no_grad()")
+                raise RuntimeError(
+                    f"[{name}] expected no gradient, got a leaf that requires it: use no_grad()"
+                )
             return function(x, y)
         x.data[...] = function(x.detach(), y).data
         autograd.touch(x, name)
@@ -26,49 +31,58 @@ def _in_place(function, name):
     return update
 
 
+OPERATORS = {
+    "__eq__": compare.equal,
+    "__ne__": compare.not_equal,
+    "__lt__": compare.less,
+    "__le__": compare.less_equal,
+    "__gt__": compare.greater,
+    "__ge__": compare.greater_equal,
+    "__and__": compare.logical_and,
+    "__or__": compare.logical_or,
+    "__invert__": compare.logical_not,
+    "__mod__": compare.remainder,
+    "__floordiv__": compare.floor_divide,
+    "__neg__": arithmetic.neg,
+    "__abs__": arithmetic.abs,
+    "__getitem__": shape.index,
+    "__setitem__": shape.assign,
+    "backward": autograd.backward,
+    "register_hook": autograd.register_hook,
+    "matmul": matmul,
+    "view": shape.reshape,
+    "T": property(shape.transpose),
+}
+BINARY = {
+    "add": arithmetic.add,
+    "sub": arithmetic.sub,
+    "mul": arithmetic.mul,
+    "truediv": arithmetic.div,
+    "pow": arithmetic.pow,
+    "matmul": matmul,
+}
+METHODS = {
+    arithmetic: """add sub mul div pow neg exp log log1p sqrt rsqrt square sin cos abs clip maximum
+        minimum astype to clone""",
+    compare: "isnan isinf isfinite sign floor ceil round",
+    reduce: "sum mean var std max min argmax argmin all any cumsum logsumexp norm",
+    shape: """reshape flatten permute transpose squeeze unsqueeze expand flip split chunk
+        masked_fill gather take tril""",
+    activation: "relu sigmoid tanh",
+    softmax_family: "softmax log_softmax",
+}
+
+
 def _bind():
-    for name in ("add", "sub", "mul", "div", "pow", "matmul"):
-        function = matmul if name == "matmul" else getattr(arithmetic, name)
-        python = "truediv" if name == "div" else name
-        setattr(Tensor, f"__{python}__", function)
-        setattr(Tensor, f"__r{python}__", _reversed(function))
-        setattr(Tensor, f"__i{python}__", _in_place(function, python))
-    operators = {
-        "eq": "equal",
-        "ne": "not_equal",
-        "lt": "less",
-        "le": "less_equal",
-        "gt": "greater",
-        "ge": "greater_equal",
-        "and": "logical_and",
-        "or": "logical_or",
-        "invert": "logical_not",
-        "mod": "remainder",
-        "floordiv": "floor_divide",
-        "neg": "neg",
-        "abs": "abs",
-    }
-    for python, name in operators.items():
-        setattr(Tensor, f"__{python}__", getattr(arithmetic, name))
-    for name in (
-        "add sub mul div pow neg exp log log1p sqrt rsqrt square sin cos abs clip maximum minimum astype to "
-        "isnan isinf isfinite sign floor ceil round"
-    ).split():
-        setattr(Tensor, name, getattr(arithmetic, name))
-    for name in "sum mean var std max min argmax argmin all any cumsum logsumexp norm".split():
-        setattr(Tensor, name, getattr(reduce, name))
-    for name in (
-        "reshape flatten permute transpose squeeze unsqueeze expand flip split chunk masked_fill gather take tril"
-    ).split():
-        setattr(Tensor, name, getattr(shape, name))
-    Tensor.view = shape.reshape
-    Tensor.matmul = matmul
-    Tensor.__getitem__ = shape.index
-    Tensor.__setitem__ = shape.assign
-    Tensor.T = property(shape.transpose)
-    Tensor.backward = autograd.backward
-    Tensor.register_hook = autograd.register_hook
-    Tensor.clone = lambda x: arithmetic.add(x, 0) if x.requires_grad else Tensor.wrap(x.data.copy())
+    for name, function in OPERATORS.items():
+        setattr(Tensor, name, function)
+    for name, function in BINARY.items():
+        setattr(Tensor, f"__{name}__", function)
+        setattr(Tensor, f"__r{name}__", _reversed(function))
+        setattr(Tensor, f"__i{name}__", _in_place(function, name))
+    for family, names in METHODS.items():
+        for name in names.split():
+            setattr(Tensor, name, getattr(family, name))
 
 
 _bind()

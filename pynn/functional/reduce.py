@@ -1,4 +1,7 @@
-"""Reductions over axes: sum, mean, variance, extrema, norm. axis is None (all), an int or a tuple; sums are float32 or wider."""
+"""Reductions over axes: sum, mean, variance, extrema, norm.
+
+axis is None (all), an int or a tuple; sums are float32 or wider.
+"""
 
 import builtins
 
@@ -16,7 +19,9 @@ def _axes(x, axis, op):
     if axis is None:
         return tuple(range(ndim))
     axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
-    if not builtins.all(-ndim <= a < ndim for a in axes) or len({a % ndim for a in axes}) != len(axes):
+    if not builtins.all(-ndim <= a < ndim for a in axes) or len({a % ndim for a in axes}) != len(
+        axes
+    ):
         raise ValueError(f"[{op}] expected distinct axes in [{-ndim}, {ndim}), got {axis}")
     return tuple(a % ndim for a in axes)
 
@@ -26,7 +31,9 @@ class _Reduction(Function):
         self.axes, self.keepdims = axes, keepdims
 
     def spread(self, reduced):
-        """A reduced array with length 1 in place of the reduced axes, so that it broadcasts against x."""
+        """A reduced array with length 1 in place of the reduced axes, so that it broadcasts against
+        x.
+        """
         if self.keepdims:
             return reduced
         return reduced.reshape([1 if i in self.axes else n for i, n in enumerate(self.shape)])
@@ -44,7 +51,10 @@ class Sum(_Reduction):
 
 
 class Mean(_Reduction):
-    """y = sum of x over axes / their number n;  dx = dy / n, broadcast. The mean of nothing is NaN."""
+    """y = sum of x over axes / their number n;  dx = dy / n, broadcast.
+
+    The mean of nothing is NaN.
+    """
 
     def forward(self, x):
         self.shape = x.shape
@@ -60,11 +70,15 @@ class Mean(_Reduction):
 
     def backward(self, dy):
         n = self.count() or 1
-        return array_module(dy).broadcast_to(self.spread((widen(dy) / n).astype(dy.dtype, copy=False)), self.shape)
+        return array_module(dy).broadcast_to(
+            self.spread((widen(dy) / n).astype(dy.dtype, copy=False)), self.shape
+        )
 
 
 class Extreme(_Reduction):
-    """y = max or min of x over axes, NaN if one is there;  dx = dy, shared equally among the elements equal to y."""
+    """y = max or min of x over axes, NaN if one is there;  dx = dy, shared equally among the
+    elements equal to y.
+    """
 
     def __init__(self, axes, keepdims, which):
         super().__init__(axes, keepdims)
@@ -98,7 +112,10 @@ class CumSum(Function):
 
 
 class LogSumExp(_Reduction):
-    """y = log sum e^x over axes, stable;  dx = dy e^(x - y). A row of -inf gives -inf and no gradient."""
+    """y = log sum e^x over axes, stable;  dx = dy e^(x - y).
+
+    A row of -inf gives -inf and no gradient.
+    """
 
     def forward(self, x):
         xp = array_module(x)
@@ -109,7 +126,9 @@ class LogSumExp(_Reduction):
         with np.errstate(divide="ignore"):
             total = xp.log(xp.exp(wide - peak).sum(axis=self.axes, keepdims=True)) + peak
         self.lse = total
-        return (total if self.keepdims else total.reshape(self._reduced())).astype(x.dtype, copy=False)
+        return (total if self.keepdims else total.reshape(self._reduced())).astype(
+            x.dtype, copy=False
+        )
 
     def _reduced(self):
         return [n for i, n in enumerate(self.shape) if i not in self.axes]
@@ -120,7 +139,7 @@ class LogSumExp(_Reduction):
         return (widen(self.spread(dy)) * xp.exp(widen(self.x) - lse)).astype(dy.dtype, copy=False)
 
 
-def sum(x, axis=None, keepdims=False):  # noqa: A001
+def sum(x, axis=None, keepdims=False):
     """Sum over axes. bool sums as int64."""
     if x.data.dtype == dtypes.bool_:
         x = astype(x, dtypes.int64)
@@ -139,7 +158,11 @@ def var(x, axis=None, keepdims=False, correction=1):
     axes = _axes(x, axis, "var")
     n = int(np.prod([x.shape[a] for a in axes]))
     centred = square(x - mean(x, axes, keepdims=True))
-    return sum(centred, axes, keepdims) / float(n - correction) if n > correction else mean(centred, axes, keepdims) * float("nan")
+    return (
+        sum(centred, axes, keepdims) / float(n - correction)
+        if n > correction
+        else mean(centred, axes, keepdims) * float("nan")
+    )
 
 
 def std(x, axis=None, keepdims=False, correction=1):
@@ -150,28 +173,34 @@ def std(x, axis=None, keepdims=False, correction=1):
 def _extreme(x, axis, keepdims, which):
     axes = _axes(x, axis, which)
     if builtins.any(x.shape[a] == 0 for a in axes):
-        raise ValueError(f"[{which}] expected at least one element along axes {axes}, got shape {x.shape}")
+        raise ValueError(
+            f"[{which}] expected at least one element along axes {axes}, got shape {x.shape}"
+        )
     return Extreme(axes, keepdims, which)(x)
 
 
-def max(x, axis=None, keepdims=False):  # noqa: A001
+def max(x, axis=None, keepdims=False):
     """Greatest element over axes; NaN if one is there. Raises ValueError over nothing."""
     return _extreme(x, axis, keepdims, "max")
 
 
-def min(x, axis=None, keepdims=False):  # noqa: A001
+def min(x, axis=None, keepdims=False):
     """Least element over axes; NaN if one is there. Raises ValueError over nothing."""
     return _extreme(x, axis, keepdims, "min")
 
 
 def argmax(x, axis=None, keepdims=False):
-    """Index of the greatest element along an axis (int64), the first of several; a NaN counts as greatest."""
+    """Index of the greatest element along an axis (int64), the first of several; a NaN counts as
+    greatest.
+    """
     _extreme_check(x, axis, "argmax")
     return untracked(x.data.argmax(axis=axis, keepdims=keepdims))
 
 
 def argmin(x, axis=None, keepdims=False):
-    """Index of the least element along an axis (int64), the first of several; a NaN counts as least."""
+    """Index of the least element along an axis (int64), the first of several; a NaN counts as
+    least.
+    """
     _extreme_check(x, axis, "argmin")
     return untracked(x.data.argmin(axis=axis, keepdims=keepdims))
 
@@ -179,15 +208,17 @@ def argmin(x, axis=None, keepdims=False):
 def _extreme_check(x, axis, op):
     axes = _axes(x, axis, op)
     if builtins.any(x.shape[a] == 0 for a in axes):
-        raise ValueError(f"[{op}] expected at least one element along axis {axis}, got shape {x.shape}")
+        raise ValueError(
+            f"[{op}] expected at least one element along axis {axis}, got shape {x.shape}"
+        )
 
 
-def all(x, axis=None, keepdims=False):  # noqa: A001
+def all(x, axis=None, keepdims=False):
     """Whether every element over the axes is non-zero."""
     return untracked(x.data.all(axis=axis, keepdims=keepdims))
 
 
-def any(x, axis=None, keepdims=False):  # noqa: A001
+def any(x, axis=None, keepdims=False):
     """Whether some element over the axes is non-zero."""
     return untracked(x.data.any(axis=axis, keepdims=keepdims))
 

@@ -1,6 +1,7 @@
 """Shape, order and selection: reshape, transpose, index, pad, join, split, gather, where.
 
-What NumPy gives as a view is a view here: the output shares the input's memory.
+Over 400 lines: 10 ops and the 25 functions that are written with them. What NumPy gives as a view
+is a view here: the output shares the input's memory.
 """
 
 import numpy as np
@@ -82,7 +83,9 @@ class Index(Function):
         parts = key if isinstance(key, tuple) else (key,)
         # True and False are integers in Python but masks in NumPy
         self.view = all(
-            part is None or part is Ellipsis or isinstance(part, slice)
+            part is None
+            or part is Ellipsis
+            or isinstance(part, slice)
             or (isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_)))
             for part in parts
         )
@@ -109,8 +112,12 @@ class Pad(Function):
         self.widths, self.value = widths, value
 
     def forward(self, x):
-        shape = [before + n + after for n, (before, after) in zip(x.shape, self.widths, strict=True)]
-        self.inner = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, self.widths, strict=True))
+        shape = [
+            before + n + after for n, (before, after) in zip(x.shape, self.widths, strict=True)
+        ]
+        self.inner = tuple(
+            slice(before, before + n) for n, (before, _) in zip(x.shape, self.widths, strict=True)
+        )
         y = array_module(x).full(shape, self.value, x.dtype)
         y[self.inner] = x
         return y
@@ -130,7 +137,9 @@ class Cat(Function):
         return array_module(xs[0]).concatenate(xs, axis=self.axis)
 
     def backward(self, dy):
-        return tuple(array_module(dy).split(dy, [int(end) for end in self.ends[:-1]], axis=self.axis))
+        return tuple(
+            array_module(dy).split(dy, [int(end) for end in self.ends[:-1]], axis=self.axis)
+        )
 
 
 class Where(Function):
@@ -167,7 +176,9 @@ class Gather(Function):
     def backward(self, dy):
         xp = array_module(dy)
         dx = xp.zeros(self.shape, widen(dy.reshape(-1)[:0]).dtype)
-        key = list(xp.meshgrid(*(xp.arange(n) for n in self.index.shape), indexing="ij", sparse=True))
+        key = list(
+            xp.meshgrid(*(xp.arange(n) for n in self.index.shape), indexing="ij", sparse=True)
+        )
         key[self.axis] = self.index
         xp.add.at(dx, tuple(key), widen(dy))
         return dx.astype(dy.dtype, copy=False)
@@ -177,15 +188,24 @@ class Gather(Function):
 
 
 def _shape_args(shape):
-    return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)
+    return (
+        tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)
+    )
 
 
 def reshape(x, *shape):
-    """The elements in another shape; one length may be -1. Raises ValueError if the sizes differ."""
+    """The elements in another shape; one length may be -1.
+
+    Raises ValueError if the sizes differ.
+    """
     shape = _shape_args(shape)
     known = int(np.prod([n for n in shape if n != -1]))
-    if shape.count(-1) > 1 or (x.size != known if -1 not in shape else known == 0 or x.size % known):
-        raise ValueError(f"[reshape] expected a shape of {x.size} elements, got {shape} for {x.shape}")
+    if shape.count(-1) > 1 or (
+        x.size != known if -1 not in shape else known == 0 or x.size % known
+    ):
+        raise ValueError(
+            f"[reshape] expected a shape of {x.size} elements, got {shape} for {x.shape}"
+        )
     return Reshape(shape)(x)
 
 
@@ -211,7 +231,9 @@ def transpose(x, *axes):
     if not axes:
         return Transpose(tuple(reversed(range(x.ndim))))(x)
     if len(axes) != 2:
-        raise ValueError(f"[transpose] expected two axes or none, got {axes}; for a full order use permute")
+        raise ValueError(
+            f"[transpose] expected two axes or none, got {axes}; for a full order use permute"
+        )
     a, b = (_axis(x, axis, "transpose") for axis in axes)
     order = list(range(x.ndim))
     order[a], order[b] = b, a
@@ -219,7 +241,10 @@ def transpose(x, *axes):
 
 
 def squeeze(x, axis=None):
-    """Without the axes of length 1, or without the given ones. Raises ValueError for an axis of another length."""
+    """Without the axes of length 1, or without the given ones.
+
+    Raises ValueError for an axis of another length.
+    """
     if axis is None:
         return Reshape(tuple(n for n in x.shape if n != 1))(x)
     axes = {_axis(x, a, "squeeze") for a in ((axis,) if isinstance(axis, int) else axis)}
@@ -242,7 +267,11 @@ def expand(x, *shape):
     shape = _shape_args(shape)
     lead = len(shape) - x.ndim
     full = tuple(x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(shape))
-    fits = lead >= 0 and all(m in (1, n) for m, n in zip(x.shape, full[lead:], strict=True)) and -1 not in full
+    fits = (
+        lead >= 0
+        and all(m in (1, n) for m, n in zip(x.shape, full[lead:], strict=True))
+        and -1 not in full
+    )
     if not fits:
         raise ValueError(f"[expand] expected a shape that {x.shape} broadcasts to, got {shape}")
     return Expand(full)(x)
@@ -255,7 +284,10 @@ def flip(x, axis):
 
 
 def index(x, key):
-    """x[key]: ints, slices, None, ..., integer arrays and bool masks, as in NumPy. Raises IndexError out of range."""
+    """x[key]: ints, slices, None, ..., integer arrays and bool masks, as in NumPy.
+
+    Raises IndexError out of range.
+    """
     return Index(_raw_key(key))(x)
 
 
@@ -266,19 +298,23 @@ def _raw_key(key):
 
 
 def assign(x, key, value):
-    """x[key] = value, in place and outside the graph. Raises RuntimeError while a graph would have to record it."""
+    """x[key] = value, in place and outside the graph.
+
+    Raises RuntimeError while a graph would have to record it.
+    """
     needs = x.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
     if needs and is_grad_enabled():
         raise RuntimeError(
-            "[assign] expected tensors without gradient, got one that requires it: in-place assignment is not recorded; "
-            "use F.where or F.cat, or wrap it in no_grad()"
+            "[assign] expected tensors without gradient, got one that requires it: in-place "
+            "assignment is not recorded; use F.where or F.cat, or wrap it in no_grad()"
         )
     x.data[_raw_key(key)] = value.data if isinstance(value, Tensor) else value
     touch(x, "assign")
 
 
 def pad(x, widths, value=0.0):
-    """x with `value` around it. widths is one (before, after) for each axis, from the last backwards as in PyTorch if flat.
+    """x with `value` around it. widths is one (before, after) for each axis, from the last
+    backwards as in PyTorch if flat.
 
     pad(x, ((0, 0), (1, 1)))   for each axis
     pad(x, (1, 1))             the last axis only;  (1, 1, 2, 2) the last, then the one before it
@@ -286,11 +322,15 @@ def pad(x, widths, value=0.0):
     widths = list(widths)
     if widths and not isinstance(widths[0], (tuple, list)):
         if len(widths) % 2 or len(widths) // 2 > x.ndim:
-            raise ValueError(f"[pad] expected (before, after) for up to {x.ndim} axes, got {widths}")
+            raise ValueError(
+                f"[pad] expected (before, after) for up to {x.ndim} axes, got {widths}"
+            )
         pairs = [(widths[i], widths[i + 1]) for i in range(0, len(widths), 2)]
         widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
     if len(widths) != x.ndim or min(min(pair) for pair in widths) < 0:
-        raise ValueError(f"[pad] expected non-negative (before, after) for each of {x.ndim} axes, got {widths}")
+        raise ValueError(
+            f"[pad] expected non-negative (before, after) for each of {x.ndim} axes, got {widths}"
+        )
     return Pad(tuple(tuple(pair) for pair in widths), value)(x)
 
 
@@ -303,9 +343,13 @@ def cat(tensors, axis=0):
     axis = _axis(first, axis, "cat")
     dtype = first.dtype
     for t in tensors[1:]:
-        same = t.ndim == first.ndim and all(m == n for i, (m, n) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis)
+        same = t.ndim == first.ndim and all(
+            m == n for i, (m, n) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis
+        )
         if not same:
-            raise ValueError(f"[cat] expected shapes equal but for axis {axis}, got {first.shape} and {t.shape}")
+            raise ValueError(
+                f"[cat] expected shapes equal but for axis {axis}, got {first.shape} and {t.shape}"
+            )
         dtype = dtypes.promote(dtype, t.dtype)
     return Cat(axis)(*(astype(t, dtype) for t in tensors))
 
@@ -322,7 +366,9 @@ def stack(tensors, axis=0):
 
 
 def split(x, sizes, axis=0):
-    """A tuple of parts along an axis: of `sizes` each (the last may be shorter) if an int, else of the lengths listed."""
+    """A tuple of parts along an axis: of `sizes` each (the last may be shorter) if an int, else of
+    the lengths listed.
+    """
     axis = _axis(x, axis, "split")
     n = x.shape[axis]
     if isinstance(sizes, int):
@@ -333,7 +379,10 @@ def split(x, sizes, axis=0):
         raise ValueError(f"[split] expected sizes that add up to {n}, got {list(sizes)}")
     ends = np.cumsum(sizes)
     before = (slice(None),) * axis
-    return tuple(index(x, (*before, slice(int(end - size), int(end)))) for size, end in zip(sizes, ends, strict=True))
+    return tuple(
+        index(x, (*before, slice(int(end - size), int(end))))
+        for size, end in zip(sizes, ends, strict=True)
+    )
 
 
 def chunk(x, chunks, axis=0):
@@ -366,7 +415,9 @@ def gather(x, axis, index):
         m == n for i, (m, n) in enumerate(zip(picked.shape, x.shape, strict=True)) if i != axis
     )
     if not fits:
-        raise ValueError(f"[gather] expected an index of shape {x.shape} but for axis {axis}, got {picked.shape}")
+        raise ValueError(
+            f"[gather] expected an index of shape {x.shape} but for axis {axis}, got {picked.shape}"
+        )
     _check_index(picked, x.shape[axis], "gather")
     return Gather(picked, axis)(x)
 
@@ -382,8 +433,9 @@ def take(x, index, axis=0):
 def _check_index(index, length, op):
     if index.dtype not in dtypes.INTEGERS:
         raise TypeError(f"[{op}] expected an integer index, got {index.dtype}")
-    if index.size and not -length <= int(index.min()) <= int(index.max()) < length:
-        raise IndexError(f"[{op}] expected indices in [{-length}, {length}), got {int(index.min())} to {int(index.max())}")
+    low, high = (int(index.min()), int(index.max())) if index.size else (0, -1)
+    if low < -length or high >= length:
+        raise IndexError(f"[{op}] expected indices in [{-length}, {length}), got {low} to {high}")
 
 
 def _axis(x, axis, op):
