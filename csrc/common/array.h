@@ -1,0 +1,53 @@
+// array.h — what a launcher sees of an array: a borrowed pointer, a dtype and a shape.
+//
+//   Array   an input:  data<T>() is T const*
+//   Out     an output, or an array updated in place:  data<T>() is T*
+//
+// Python owns the memory and every array is C-contiguous, so there are no strides and no lifetimes
+// here. Sizes and indices are 64-bit throughout: an H200 holds arrays of more than 2^31 elements.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace pynn {
+
+enum class DType : uint8_t { f32, f16, bf16, f64, i8, i16, i32, i64, u8, u16, u32, u64, boolean };
+
+// The spelling of NumPy and ml_dtypes, in the order of DType.
+inline constexpr char const* DTYPE_NAMES[] = {"float32", "float16", "bfloat16", "float64", "int8",
+                                              "int16",   "int32",   "int64",    "uint8",   "uint16",
+                                              "uint32",  "uint64",  "bool"};
+
+inline constexpr int MAX_NDIM = 8;
+
+struct Array {
+  void* ptr = nullptr;
+  DType dtype = DType::f32;
+  int ndim = 0;
+  int64_t dims[MAX_NDIM];  // the first ndim are set
+
+  std::span<int64_t const> shape() const { return {dims, static_cast<size_t>(ndim)}; }
+
+  int64_t size() const {
+    int64_t n = 1;
+    for (int64_t const dim : shape()) n *= dim;
+    return n;
+  }
+
+  template <typename T>
+  T const* data() const {
+    return static_cast<T const*>(ptr);
+  }
+};
+
+struct Out : Array {
+  template <typename T>
+  T* data() const {
+    return static_cast<T*>(ptr);
+  }
+};
+
+}  // namespace pynn
