@@ -12,6 +12,7 @@ inputs and never its outputs, so a graph holds no cycle and is freed by referenc
 import contextlib
 import heapq
 import itertools
+import re
 import sys
 import threading
 
@@ -67,7 +68,8 @@ class Function:
 
     @property
     def name(self):
-        return type(self).__name__
+        """The op's name in messages: the class's in snake case."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
     def takes_native(self, arrays) -> bool:
         """Whether the kernels accept these arrays; by default all of one dtype out of
@@ -93,6 +95,13 @@ class Function:
                 raise ValueError(
                     f"[{self.name}] expected all inputs on one device, got {sorted(devices)}"
                 ) from error
+            raise
+        except ValueError as error:
+            if "broadcast" in str(error):
+                shapes = " and ".join(str(a.shape) for a in arrays)
+                raise ValueError(
+                    f"[{self.name}] expected shapes that broadcast, got {shapes}"
+                ) from None
             raise
         if y.__class__ is tuple:
             out = self._outputs(y)

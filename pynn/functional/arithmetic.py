@@ -256,7 +256,8 @@ class Clip(Function):
 
     def forward(self, x):
         self.x = x
-        return array_module(x).clip(x, self.low, self.high)
+        y = array_module(x).clip(widen(x), self.low, self.high)
+        return y.astype(x.dtype, copy=False)
 
     def backward(self, dy):
         inside = True
@@ -267,7 +268,7 @@ class Clip(Function):
         return dy * inside
 
 
-class AsType(Function):
+class Astype(Function):
     """y = x in another dtype;  dx = dy in x's."""
 
     def __init__(self, dtype):
@@ -442,7 +443,7 @@ def astype(x, dtype):
     if x.data.dtype == dtype:
         return x
     if dtype in dtypes.FLOATS and x.data.dtype in dtypes.FLOATS:
-        return AsType(dtype)(x)
+        return Astype(dtype)(x)
     return Tensor.wrap(x.data.astype(dtype))
 
 

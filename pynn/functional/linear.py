@@ -48,7 +48,7 @@ def column_sums(matrix):
     return xp.ones(matrix.shape[0], matrix.dtype) @ matrix
 
 
-class MatMul(Function):
+class Matmul(Function):
     """y = a b over the last two axes, the others broadcast;  da = dy b^T, db = a^T dy."""
 
     def forward(self, a, b):
@@ -118,7 +118,7 @@ def matmul(a, b):
         raise ValueError(
             f"[matmul] expected leading axes that broadcast, got {a.shape} and {b.shape}"
         ) from None
-    y = MatMul()(a, b)
+    y = Matmul()(a, b)
     if row or column:
         y = y.reshape(
             *y.shape[:-2], *(() if row else y.shape[-2:-1]), *(() if column else y.shape[-1:])

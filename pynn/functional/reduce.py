@@ -96,7 +96,7 @@ class Extreme(_Reduction):
         return (share * hit).astype(dy.dtype, copy=False)
 
 
-class CumSum(Function):
+class Cumsum(Function):
     """y[i] = x[0] + ... + x[i] along an axis;  dx[i] = dy[i] + dy[i+1] + ..."""
 
     def __init__(self, axis):
@@ -111,7 +111,7 @@ class CumSum(Function):
         return xp.ascontiguousarray(back).astype(dy.dtype, copy=False)
 
 
-class LogSumExp(_Reduction):
+class Logsumexp(_Reduction):
     """y = log sum e^x over axes, stable;  dx = dy e^(x - y).
 
     A row of -inf gives -inf and no gradient.
@@ -225,12 +225,12 @@ def any(x, axis=None, keepdims=False):
 
 def cumsum(x, axis):
     """Running sum along an axis."""
-    return CumSum(_axes(x, axis, "cumsum")[0])(x)
+    return Cumsum(_axes(x, axis, "cumsum")[0])(x)
 
 
 def logsumexp(x, axis=None, keepdims=False):
     """log(sum(exp(x))) over axes without overflow."""
-    return LogSumExp(_axes(x, axis, "logsumexp"), keepdims)(x)
+    return Logsumexp(_axes(x, axis, "logsumexp"), keepdims)(x)
 
 
 def norm(x, axis=None, keepdims=False):
