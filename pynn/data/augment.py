@@ -65,8 +65,9 @@ class RandomShift:
 
 def _gather(batch, rows, cols):
     """out[n, i, j] = batch[n, rows[n, i], cols[n, j]],  rows (N, H), cols (N, W)."""
-    n = np.arange(len(batch))[:, None, None]
-    return batch[n, rows[:, :, None], cols[:, None, :]]
+    N, H, W, C = batch.shape
+    image = np.arange(N)[:, None, None] * (H * W)
+    return batch.reshape(-1, C).take(image + rows[:, :, None] * W + cols[:, None, :], 0)
 
 
 class RandomHorizontalFlip:
@@ -115,17 +116,17 @@ class RandomRotation:
 
 def _bilinear(batch, y, x):
     """Read batch (N, H, W, C) at rows y and columns x, (N, H, W) each, in float64 inside."""
-    N, H, W, _ = batch.shape
-    n = np.arange(N)[:, None, None]
+    N, H, W, C = batch.shape
+    pixels = batch.reshape(-1, C)
+    image = np.arange(N)[:, None, None] * (H * W)
     top, left = np.floor(y), np.floor(x)
     out = np.zeros(batch.shape)
     for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
         for col, col_weight in ((left, left + 1 - x), (left + 1, x - left)):
             inside = (row >= 0) & (row < H) & (col >= 0) & (col < W)
+            place = np.where(inside, row * W + col, 0).astype(np.intp) + image
             weight = np.where(inside, row_weight * col_weight, 0)
-            i = np.clip(row, 0, H - 1).astype(np.intp)
-            j = np.clip(col, 0, W - 1).astype(np.intp)
-            out += weight[..., None] * batch[n, i, j]
+            out += weight[..., None] * pixels.take(place, 0)
     return out.astype(batch.dtype)
 
 

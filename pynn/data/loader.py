@@ -10,8 +10,6 @@ import numpy as np
 from pynn.data._draw import generator, permutation
 from pynn.data.dataset import Dataset
 
-_ORDER, _TRANSFORM = 0, 1  # first step of the random stream's path below (seed, epoch)
-
 
 class DataLoader:
     """Batches of a dataset, as tuples of Tensors, one pass over the dataset per `iter`.
@@ -172,8 +170,13 @@ class _Batches:
             raise StopIteration
         try:
             batch = _to_tensors(self._take(self._next), self._loader.device)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, StopIteration):  # would end the consumer's loop without a word
+                raise RuntimeError(
+                    f"[DataLoader] batch {self._next}: expected arrays from the dataset and the "
+                    "transform, got StopIteration"
+                ) from error
             raise
         self._next += 1
         if newest:
@@ -203,7 +206,7 @@ class _Epoch:
         self.seed = loader.seed
         self.epoch = loader.epoch
         n = len(self.dataset)
-        rng = generator(self.seed, self.epoch, _ORDER)
+        rng = generator(self.seed, self.epoch)
         self.order = permutation(rng, n) if loader.shuffle else np.arange(n)
 
     def __call__(self, batch):
@@ -211,7 +214,7 @@ class _Epoch:
         arrays = self.dataset[indices]
         arrays = list(arrays) if isinstance(arrays, tuple | list) else [arrays]
         if self.transform is not None:
-            rng = generator(self.seed, self.epoch, _TRANSFORM, batch)
+            rng = generator(self.seed, self.epoch, batch)
             arrays[0] = self.transform(arrays[0], rng)
         for i, a in enumerate(arrays):
             if np.ndim(a) == 0 or len(a) != len(indices):

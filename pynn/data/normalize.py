@@ -39,14 +39,16 @@ class Normalize:
         _require_finite(x)
         C = x.shape[-1]
         count = x.size // C
-        chunks = [x[i : i + max(1, _CHUNK // x[0].size)] for i in _starts(x)]
+        step = max(1, _CHUNK // x[0].size)
+        chunks = [x[i : i + step] for i in range(0, len(x), step)]
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = sum(c.reshape(-1, C).sum(0, np.float64) for c in chunks) / count
-            low = np.min([c.reshape(-1, C).min(0) for c in chunks], 0)
-            high = np.max([c.reshape(-1, C).max(0) for c in chunks], 0)
+            mean = sum(_per_feature(np.add, c, np.float64) for c in chunks) / count
+            low = np.min([_per_feature(np.minimum, c) for c in chunks], 0)
+            high = np.max([_per_feature(np.maximum, c) for c in chunks], 0)
             constant = low == high
             mean[constant] = low[constant]
-            squares = sum(((c.reshape(-1, C) - mean) ** 2).sum(0) for c in chunks)
+            wide = _wide(mean, x)
+            squares = sum(_per_feature(np.add, (c - wide) ** 2) for c in chunks)
             std = np.sqrt(squares / count)
         std[constant] = 1
         _require_statistics(mean, std)
@@ -63,8 +65,8 @@ class Normalize:
         """
         x = self._checked(x)
         _require_finite(x)
-        y = x - self.mean.astype(x.dtype)
-        y /= self.std.astype(x.dtype)
+        y = x - _wide(self.mean.astype(x.dtype), x)
+        y /= _wide(self.std.astype(x.dtype), x)
         return y
 
     def inverse(self, y: Any) -> np.ndarray:
@@ -76,8 +78,8 @@ class Normalize:
         float.
         """
         y = self._checked(y)
-        x = y * self.std.astype(y.dtype)
-        x += self.mean.astype(y.dtype)
+        x = y * _wide(self.std.astype(y.dtype), y)
+        x += _wide(self.mean.astype(y.dtype), y)
         return x
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -123,8 +125,14 @@ def _float_array(x):
     return x
 
 
-def _starts(x):
-    return range(0, len(x), max(1, _CHUNK // x[0].size))
+def _per_feature(ufunc, x, dtype=None):
+    """Reduce (N, ..., C) to (C,): N first, so that the long loops run over contiguous memory."""
+    return ufunc.reduce(ufunc.reduce(x, 0, dtype).reshape(-1, x.shape[-1]), 0)
+
+
+def _wide(values, x):
+    """values (C,) repeated to the shape of x[0], for one long loop per row instead of many of C."""
+    return np.ascontiguousarray(np.broadcast_to(values, x.shape[1:] or x.shape))
 
 
 def _require_finite(x):

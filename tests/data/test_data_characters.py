@@ -59,6 +59,11 @@ def test_a_file_that_is_not_utf8(tmp_path):
         text(path)
 
 
+def test_a_lone_surrogate_is_a_character():
+    corpus = Text("a\udc80b")
+    assert corpus.decode(corpus.encode("\udc80a")) == "\udc80a"
+
+
 def test_empty_strings():
     corpus = Text("abc")
     assert corpus.decode([]) == "" and corpus.encode("").tolist() == []
@@ -91,8 +96,9 @@ def test_default_windows_predict_each_character_once():
 
 def test_windows_do_not_share_memory():
     ids = np.arange(10)
-    x, y = Windows(ids, 3)[[0, 1]]
-    x[:] = y[:] = -1
+    x, y = Windows(ids, 3)[[0, -1]]
+    x[:] = -1
+    assert y.tolist() == [[1, 2, 3], [7, 8, 9]]
     assert ids.tolist() == list(range(10))
 
 

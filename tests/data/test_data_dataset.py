@@ -114,6 +114,8 @@ def test_random_split_partitions(lengths, seed):
 def test_fractions_floor_and_hand_out_the_rest_from_the_front():
     assert [len(p) for p in random_split(numbered(10), [1 / 3, 1 / 3, 1 / 3])] == [4, 3, 3]
     assert [len(p) for p in random_split(numbered(100), [0.7, 0.2, 0.1])] == [70, 20, 10]
+    # 100 * 0.29 is 28.999999999999996 in float64
+    assert [len(p) for p in random_split(numbered(100), [0.71, 0.29])] == [71, 29]
 
 
 def test_other_seed_other_split():

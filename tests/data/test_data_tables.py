@@ -46,10 +46,14 @@ def test_numbered_columns_are_a_header(tmp_path):
     assert table(write(tmp_path, "0,1\n7,8\n"), "1")[:][0].tolist() == [[7]]
 
 
-def test_quotes_delimiters_byte_order_mark_and_unused_cells(tmp_path):
-    got = table(write(tmp_path, "\ufeff" + PETS), "kind", ["weight"], labels=True, delimiter=";")
+def test_quotes_delimiters_and_unused_cells(tmp_path):
+    got = table(write(tmp_path, PETS), "kind", ["weight"], labels=True, delimiter=";")
     assert got[:][0].tolist() == [[1.5], [-2000]] and got[:][1].tolist() == [1, 0]
     assert got.classes == ("cat", "dog")
+
+
+def test_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
+    assert table(write(tmp_path, "\ufeffa,y\n1,2\n"), "y").columns == ("a",)
 
 
 def test_labels_that_are_numbers_sort_as_numbers(tmp_path):
@@ -131,6 +135,8 @@ def test_npz_labels_and_missing(tmp_path):
     got = table(path, "y", labels=True, missing="drop")
     assert got[:][0].tolist() == [[1], [3]] and got[:][1].tolist() == [1, 0]
     assert got.classes == ("a", "b")
+    path = npz(tmp_path, x=np.arange(3.0), y=np.array([1, np.nan, 3]))
+    assert table(path, "y", missing="drop")[:][1].tolist() == [[1], [3]]
 
 
 class Trap:
