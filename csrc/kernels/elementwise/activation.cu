@@ -5,10 +5,11 @@
 //   y may be x itself, dx may be dy or the saved array itself; no partial overlap
 //
 //   NaN in x gives NaN in y. The derivatives at NaN and at a kink are PyTorch's:
-//     relu, hardswish      NaN passes dy on          relu'(0) = 0
+//     relu                 NaN passes dy on          relu'(0) = 0
 //     leaky_relu           NaN counts as x <= 0      leaky_relu'(0) = slope
 //     hardtanh             NaN gives 0               hardtanh'(low) = hardtanh'(high) = 0
-//     elu, selu            NaN gives NaN             elu'(0) = alpha
+//   and, unlike PyTorch's,
+//     elu, selu, hardswish NaN gives NaN             elu'(0) = alpha, hardswish'(-3) = 0, (3) = 1
 //
 //   layout, tile picture and bytes: common/map.cuh    bound: memory
 //
@@ -62,17 +63,17 @@ struct HardTanh {
 struct HardSwish {
   __device__ static float fwd(float x) {
     if (x <= -3.f) return 0.f;
-    return x < 3.f ? x * (x + 3.f) / 6.f : x;
+    return x < 3.f ? x * (x + 3.f) * (1.f / 6.f) : x;
   }
   __device__ static float bwd(float x, float dy) {
     if (x <= -3.f) return 0.f;
-    return x < 3.f ? dy * (x / 3.f + 0.5f) : dy;
+    return x >= 3.f ? dy : dy * (x * (1.f / 3.f) + 0.5f);
   }
 };
 
-// y = [x >= 0], so 0 for NaN;  the derivative is 0 wherever there is one
+// y = [x >= 0];  the derivative is 0 wherever there is one
 struct Step {
-  __device__ static float fwd(float x) { return x >= 0.f ? 1.f : 0.f; }
+  __device__ static float fwd(float x) { return x >= 0.f ? 1.f : x < 0.f ? 0.f : x; }
 };
 
 void relu_fwd(cudaStream_t stream, Array x, Out y) {

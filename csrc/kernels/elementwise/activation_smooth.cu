@@ -10,8 +10,11 @@
 //   positive terms. So the left tails keep relative precision: gelu(-10) = -7.6e-23, where
 //   x/2 (1 + erf) in f32 gives 0.
 //
+//   Quotients with a divisor known to lie in [1, 5] are __fdividef: 2 ulp, and a quarter of the
+//   instructions of an exact division, which would make issue the bound in 16 bits.
+//
 //   layout, tile picture and bytes: common/map.cuh
-//   bound: memory in f32; gelu and mish may reach the issue rate in 16 bits
+//   bound: memory; by count of instructions, issue for gelu (erfc) in 16 bits
 //
 //   Hendrycks, Gimpel 2016, arXiv:1606.08415 (GELU);  Elfwing, Uchibe, Doya 2017, arXiv:1702.03118
 //   (SiLU);  Misra 2019, arXiv:1908.08681 (mish);  Dugas et al. 2000 (softplus)
@@ -33,7 +36,7 @@ inline constexpr float GELU_TAIL = 15.f;
 // s(x) = 1 / (1 + e^-x) for x >= 0,  e^x / (1 + e^x) for x < 0
 __device__ inline float logistic(float x) {
   float const e = expf(-fabsf(x));
-  return (x < 0.f ? e : 1.f) / (1.f + e);
+  return __fdividef(x < 0.f ? e : 1.f, 1.f + e);
 }
 
 // y = s(x);  dy/dx = y (1 - y)
@@ -60,8 +63,8 @@ struct Silu {
   __device__ static float bwd(float x, float dy) {
     if (fabsf(x) > EXP_TAIL) return x > 0.f ? dy : 0.f;
     float const e = expf(-fabsf(x));
-    float const larger = 1.f / (1.f + e);  // s(|x|)
-    float const smaller = e * larger;      // s(-|x|)
+    float const larger = __fdividef(1.f, 1.f + e);  // s(|x|)
+    float const smaller = e * larger;               // s(-|x|)
     return x < 0.f ? dy * smaller * (1.f + x * larger) : dy * larger * (1.f + x * smaller);
   }
 };
@@ -85,12 +88,12 @@ struct Mish {
   __device__ static float fwd(float x) {
     if (x < -EXP_TAIL) return -0.f;
     Terms const t = terms(x);
-    return x * (t.p / t.q);
+    return x * __fdividef(t.p, t.q);
   }
   __device__ static float bwd(float x, float dy) {
     if (fabsf(x) > EXP_TAIL) return x > 0.f ? dy : 0.f;
     Terms const t = terms(x);
-    return dy * ((t.p + 4.f * x * t.r / t.q) / t.q);
+    return dy * __fdividef(t.p + __fdividef(4.f * x * t.r, t.q), t.q);
   }
 };
 
@@ -98,10 +101,11 @@ struct Mish {
 struct Softplus {
   float beta;
   float threshold;
+  float inv_beta;
   __device__ float fwd(float x) const {
     float const z = beta * x;
     if (z > threshold) return x;
-    return (z > 0.f ? x : 0.f) + log1pf(expf(-fabsf(z))) / beta;
+    return (z > 0.f ? x : 0.f) + log1pf(expf(-fabsf(z))) * inv_beta;
   }
   __device__ float bwd(float x, float dy) const {
     float const z = beta * x;
@@ -136,8 +140,8 @@ struct GeluTanh {
   __device__ static float bwd(float x, float dy) {
     if (fabsf(x) > GELU_TAIL) return x > 0.f ? dy : 0.f;
     float const e = expf(-fabsf(x * (A + B * x * x)));
-    float const larger = 1.f / (1.f + e);  // s(|z|)
-    float const smaller = e * larger;      // s(-|z|)
+    float const larger = __fdividef(1.f, 1.f + e);  // s(|z|)
+    float const smaller = e * larger;               // s(-|z|)
     float const s = x < 0.f ? smaller : larger;
     return dy * (s + x * larger * smaller * (A + 3.f * B * x * x));
   }
@@ -197,7 +201,7 @@ PYNN_EXPORT(mish_bwd,
 // The checked parameters of softplus.
 Softplus softplus(char const* name, double beta, double threshold) {
   expect(std::isfinite(beta) && beta != 0., name, "beta", "a finite number other than 0", beta);
-  return {static_cast<float>(beta), static_cast<float>(threshold)};
+  return {static_cast<float>(beta), static_cast<float>(threshold), static_cast<float>(1. / beta)};
 }
 
 void softplus_fwd(cudaStream_t stream, Array x, Out y, double beta, double threshold) {
