@@ -166,9 +166,12 @@ def random_split(
     seed     >= 0; the same seed gives the same parts
     returns  one Subset per length
 
-    Raises ValueError if the lengths do not add up, or a part would be empty.
+    Raises ValueError if the lengths do not add up, or a part would be empty; TypeError if they
+    are not a list.
     """
     n = len(dataset)
+    if not isinstance(lengths, Sequence | np.ndarray):
+        raise TypeError(f"[random_split] lengths: expected a list, one per part, got {lengths!r}")
     if len(lengths) == 0:
         raise ValueError("[random_split] lengths: expected at least one, got none")
     if all(isinstance(length, int | np.integer) for length in lengths):

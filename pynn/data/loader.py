@@ -211,7 +211,14 @@ class _Epoch:
 
     def __call__(self, batch):
         indices = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        arrays = self.dataset[indices]
+        try:
+            arrays = self.dataset[indices]
+        except TypeError as error:
+            error.add_note(
+                "[DataLoader] expected a dataset that an index array can index; if it knows only "
+                "ints, pynn.data.Stacked(dataset) wraps it"
+            )
+            raise
         arrays = list(arrays) if isinstance(arrays, tuple | list) else [arrays]
         if self.transform is not None:
             rng = generator(self.seed, self.epoch, batch)

@@ -81,6 +81,7 @@ def test_iterates_by_the_sequence_protocol():
         (lambda: random_split(numbered(3), [0.99, 0.01, 0.0]), ValueError, r"parts of \[3, 0, 0\]"),
         (lambda: random_split(numbered(3), [4, -1]), ValueError, r"parts of \[4, -1\]"),
         (lambda: random_split(numbered(3), []), ValueError, "at least one, got none"),
+        (lambda: random_split(numbered(3), 0.5), TypeError, "a list, one per part, got 0.5"),
         (lambda: random_split(numbered(3), [3], seed=-1), ValueError, "integer >= 0, got -1"),
         (lambda: train_test_split(numbered(3), 1.0), ValueError, "0 < fraction < 1, got 1.0"),
         (lambda: train_test_split(numbered(1)), ValueError, "two samples, got 1"),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pynn.data import ArrayDataset, Compose, DataLoader, RandomCrop, RandomRotation, Subset
+from pynn.data import ArrayDataset, Compose, DataLoader, RandomCrop, RandomRotation, Stacked, Subset
 from pynn.tensor import Tensor
 
 
@@ -366,6 +366,17 @@ def test_dataset_or_transform_with_the_wrong_number_of_rows():
         next(iter(DataLoader(Single(), 3)))
     with pytest.raises(ValueError, match=r"batch 0, array 0: expected 3 rows.* \(2,\)"):
         next(iter(DataLoader(numbered(10), 3, transform=lambda x, rng: x[:2])))
+
+
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_a_dataset_of_ints_only_is_told_of_stacked(prefetch):
+    samples = [(np.full(2, i), i) for i in range(5)]
+    with pytest.raises(TypeError) as caught:
+        list(DataLoader(samples, 2, prefetch=prefetch))
+    assert "pynn.data.Stacked(dataset) wraps it" in caught.value.__notes__[0]
+    batches = list(DataLoader(Stacked(samples), 2, prefetch=prefetch))
+    assert [y.numpy().tolist() for _, y in batches] == [[0, 1], [2, 3], [4]]
+    assert batches[1][0].numpy().tolist() == [[2, 2], [3, 3]]
 
 
 @pytest.mark.parametrize(
