@@ -4,9 +4,10 @@
     NVIDIA GPU but no nvcc      pynn._cuda, with nvcc from the package index, for the build alone
     neither                     no pynn._cuda; pynn trains on NumPy
 
-PYNN_CUDA=on asks for pynn._cuda on a machine without a GPU, off never builds it. pynn._sim
-(PYNN_SIM=auto|on|off) is built where csrc/sim and a C++ compiler are. With no native module at
-all the wheel is pure Python and needs no CMake. A compile that fails is an error: there is no
+PYNN_CUDA=on asks for pynn._cuda on a machine without a GPU, off never builds it. pynn._sim, the
+same kernels on the CPU, needs a C++ compiler and CUDA's headers: PYNN_SIM=auto builds it where both
+are, on brings the headers (6 MB) from the package index, off never builds it. With no native module
+at all the wheel is pure Python and needs no CMake. A compile that fails is an error: there is no
 fall back from it.
 """
 
@@ -25,27 +26,42 @@ from scikit_build_core.build import (  # noqa: F401  hooks that pip looks up her
 )
 
 TOOLKIT = "cuda-toolkit[nvcc,crt,nvvm,cudart,cccl]==13.0.*; platform_system == 'Linux'"
+HEADERS = "cuda-toolkit[crt,cudart,cccl]==13.0.*; platform_system == 'Linux'"
 MIN_NVCC = (12, 8)
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be built, and why: `reason` is printed."""
+    """What will be built, what that needs from the package index, and why: `reason` is printed."""
 
     cuda: bool
     sim: bool
-    toolkit: bool
+    requires: tuple[str, ...]
     reason: str
 
 
 def plan():
     cuda, sim = choice("PYNN_CUDA"), choice("PYNN_SIM")
-    compiler = find_compiler()
-    build_sim = sim == "on" or (sim == "auto" and has_simulator() and compiler is not None)
-
     nvcc = find_nvcc() if cuda != "off" else None
+    compiler = find_compiler()
+
     build_cuda = cuda == "on" or (cuda == "auto" and (nvcc is not None or has_gpu()))
+    headers = build_cuda or has_headers()
+    build_sim = sim == "on" or (sim == "auto" and compiler is not None and headers)
+    build_sim = build_sim and has_simulator()
+    if (build_cuda or build_sim) and compiler is None:
+        raise SystemExit(
+            "[build] expected a C++20 compiler for the native modules, got none. Install g++ 11 or "
+            "newer, or set PYNN_CUDA=off PYNN_SIM=off for a pynn that trains on NumPy alone."
+        )
+
+    requires = ()
+    if build_cuda and nvcc is None:
+        requires = (TOOLKIT,)
+    elif build_sim and not headers:
+        requires = (HEADERS,)
+
     if cuda == "off":
         reason = "PYNN_CUDA=off"
     elif nvcc:
@@ -54,13 +70,7 @@ def plan():
         reason = ("PYNN_CUDA=on" if cuda == "on" else "an NVIDIA GPU") + ", nvcc from the index"
     else:
         reason = "no nvcc and no NVIDIA GPU"
-
-    if (build_cuda or build_sim) and compiler is None:
-        raise SystemExit(
-            "[build] expected a C++20 compiler for the native modules, got none. Install g++ 11 or "
-            "newer, or set PYNN_CUDA=off PYNN_SIM=off for a NumPy-only pynn."
-        )
-    return Plan(build_cuda, build_sim, toolkit=build_cuda and nvcc is None, reason=reason)
+    return Plan(build_cuda, build_sim, requires, reason)
 
 
 def choice(name):
@@ -100,6 +110,13 @@ def has_gpu():
     )
 
 
+def has_headers():
+    """CUDA's headers stand where csrc/sim/CMakeLists.txt looks for them."""
+    roots = [os.environ.get(name) for name in ("CUDAToolkit_ROOT", "CUDA_HOME", "CUDA_PATH")]
+    roots += ["/usr/local/cuda", "/opt/cuda"]
+    return any(root and Path(root, "include", "cuda_fp16.h").exists() for root in roots)
+
+
 def has_simulator():
     return (ROOT / "csrc" / "sim" / "CMakeLists.txt").exists()
 
@@ -125,14 +142,12 @@ def _decide(config_settings):
 
 def get_requires_for_build_wheel(config_settings=None):
     decided, settings = _decide(config_settings)
-    requires = _scikit.get_requires_for_build_wheel(settings)
-    return requires + [TOOLKIT] if decided.toolkit else requires
+    return [*_scikit.get_requires_for_build_wheel(settings), *decided.requires]
 
 
 def get_requires_for_build_editable(config_settings=None):
     decided, settings = _decide(config_settings)
-    requires = _scikit.get_requires_for_build_editable(settings)
-    return requires + [TOOLKIT] if decided.toolkit else requires
+    return [*_scikit.get_requires_for_build_editable(settings), *decided.requires]
 
 
 def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
