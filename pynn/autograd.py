@@ -23,35 +23,36 @@ from pynn.tensor import Tensor
 
 _clock = itertools.count(1)  # one tick for each node made and each change in place
 _wrap = Tensor.wrap
+_new = Tensor.__new__
 _ndarray = np.ndarray
 
 
 class _State(threading.local):
     recording = True
-    observers = ()  # see `observe`
 
 
 _state = _State()
+_observers = ()  # see `observe`
 
 
 class Function:
-    """An op: its forward and backward, each once as array text (the reference) and, where there is
-    one, by kernels.
+    """An op: forward and backward, as array text (the reference) and, where there are, by kernels.
 
     Subclasses define `forward` and `backward`, and for kernels `forward_native` and
-    `backward_native`: - They take and return raw arrays; hyper-parameters go to the constructor. -
-    The reference accepts any float dtype, accumulates in float32 (float64 stays float64), rounds
-    once, returns x's dtype. - `*_native` have the same signatures and leave the same attributes, so
-    that any backward may follow any forward.
-      Their arrays come C-contiguous; they allocate the outputs and call `backend.native`.
+    `backward_native`.
+
+    - All take and return raw arrays; hyper-parameters go to the constructor.
+    - The reference accepts any float dtype, accumulates in float32 (float64 stays float64), rounds
+      once and returns x's dtype.
+    - The native pair has the same signatures and leaves the same attributes, so that any backward
+      may follow any forward. Its arrays come C-contiguous; it allocates the outputs and calls
+      `backend.native`.
     - `backward` returns one gradient for each input (a tuple if several), None where `self.needs`
-      says it is not wanted.
-      With several outputs, `forward` returns a tuple and `backward` takes as many gradients (zeros
-      where none came).
-    - A gradient may be `dy` itself or a view; never change `dy` or a saved array in place.
-    - Attributes set in `forward` are the memory kept for the backward, checked against changes in
-      place.
-    `view = True` says that the output may share the first input's memory.
+      says it is not wanted. With several outputs `forward` returns a tuple and `backward` takes as
+      many gradients, zeros where none came.
+    - A gradient may be `dy` itself or a view of it; never change `dy` or a saved array in place.
+    - Arrays set as attributes are what the backward needs: a change of them in place is noticed.
+    - `view = True` says that the output may share the first input's memory.
     """
 
     inputs = None  # tensors; None once the graph has been freed
@@ -81,72 +82,72 @@ class Function:
 
     def __call__(self, *inputs):
         arrays = [t.data for t in inputs]
-        needs = [t.requires_grad for t in inputs] if _state.recording else ()
-        self.needs = needs
+        if _state.recording:
+            self.needs = needs = [t.requires_grad for t in inputs]
+            record = True in needs
+        else:
+            record = False
         try:
             if backend.runs_native(self, arrays):
                 self.native = True
                 y = self.forward_native(*backend.contiguous(arrays))
             else:
                 y = self.forward(*arrays)
-        except TypeError as error:
-            devices = {backend.device_of(a) for a in arrays}
-            if len(devices) > 1:
-                raise ValueError(
-                    f"[{self.name}] expected all inputs on one device, got {sorted(devices)}"
-                ) from error
-            raise
-        except ValueError as error:
-            if "broadcast" in str(error):
-                shapes = " and ".join(str(a.shape) for a in arrays)
-                raise ValueError(
-                    f"[{self.name}] expected shapes that broadcast, got {shapes}"
-                ) from None
-            raise
-        if y.__class__ is tuple:
-            out = self._outputs(y)
-        else:
-            out = _wrap(y if y.__class__ is _ndarray else _as_array(y, arrays[0]))
+        except (TypeError, ValueError) as error:
+            plain = self._in_words(error, arrays)
+            if plain is None:
+                raise
+            raise plain from error
+        if record:
+            self.inputs = inputs
+            self.id = next(_clock)
+        if y.__class__ is _ndarray or y.__class__ is not tuple:
+            out = _new(Tensor)
+            out.data = y if y.__class__ is _ndarray else _as_array(y)
+            if record:
+                out.creator = self
+                out.requires_grad = True
             if self.view:
                 x = inputs[0]
                 out.base = x if x.base is None else x.base
-        if True in needs:
-            self.inputs = inputs
-            self.id = next(_clock)
-            for t in out if self.outputs > 1 else (out,):
-                t.creator = self
-                t.requires_grad = True
-        if _state.observers:
-            for observer in _state.observers:
+        else:
+            out = self._several(y, record)
+        if _observers:
+            for observer in _observers:
                 observer.after_forward(self, arrays, out if self.outputs > 1 else (out,))
         return out
 
-    def _outputs(self, ys):
-        outs = []
-        for i, y in enumerate(ys):
-            out = _wrap(y)
-            out.index = i
-            outs.append(out)
-        self.outputs = max(2, len(outs))
+    def _several(self, ys, record):
+        """Tensors for a tuple of outputs, and what the backward of an unused one will look like."""
+        self.outputs = max(2, len(ys))
         self.output_likes = [(y.shape, y.dtype) for y in ys]
-        return tuple(outs)
+        outs = tuple(_wrap(y) for y in ys)
+        for i, out in enumerate(outs):
+            out.index = i
+            if record:
+                out.creator = self
+                out.requires_grad = True
+        return outs
+
+    def _in_words(self, error, arrays):
+        """The array library's error in the user's words, where we know them."""
+        devices = {backend.device_of(a) for a in arrays}
+        if len(devices) > 1:
+            return ValueError(
+                f"[{self.name}] expected all inputs on one device, got {sorted(devices)}"
+            )
+        if "broadcast" in str(error) and not str(error).startswith("["):
+            shapes = " and ".join(str(a.shape) for a in arrays)
+            return ValueError(f"[{self.name}] expected shapes that broadcast, got {shapes}")
+        return None
 
 
-def _as_array(y, like):
+def _as_array(y):
     """NumPy reductions return scalars where CuPy returns 0-d arrays: make them arrays."""
     return np.asarray(y) if isinstance(y, np.generic) else y
 
 
 # ------------------------------------------------------------------ recording
-
-
-@contextlib.contextmanager
-def _recording(on):
-    former, _state.recording = _state.recording, on
-    try:
-        yield
-    finally:
-        _state.recording = former
 
 
 class no_grad(contextlib.ContextDecorator):  # noqa: N801  (PyTorch's name)
@@ -179,14 +180,15 @@ def is_grad_enabled() -> bool:
 
 @contextlib.contextmanager
 def observe(observer):
-    """Show every op of this thread to `observer`, by after_forward(op, arrays, outputs) and
+    """Show every op to `observer`, by after_forward(op, arrays, outputs) and
     after_backward(op, dys, dxs).
     """
-    former, _state.observers = _state.observers, (*_state.observers, observer)
+    global _observers
+    _observers = (*_observers, observer)
     try:
         yield observer
     finally:
-        _state.observers = former
+        _observers = tuple(o for o in _observers if o is not observer)
 
 
 # ------------------------------------------------------------------ backward
@@ -267,7 +269,7 @@ def run_backward(roots, seeds, retain_graph, wanted=None):
         if wanted is None
         else {(x.creator, x.index): None for x in wanted if x.creator is not None}
     )
-    observers = _state.observers
+    observers = _observers
 
     def give(x, dx):
         node = x.creator
@@ -410,12 +412,13 @@ def _saved_name(node, array):
 # ------------------------------------------------------------------ hooks
 
 
-class _Handle:
+class Handle:
+    """What registering a hook returns: `remove()` takes the hook away again."""
+
     def __init__(self, table, key):
         self.table, self.key = table, key
 
     def remove(self):
-        """Take the hook away again."""
         self.table.pop(self.key, None)
 
 
@@ -437,4 +440,4 @@ def register_hook(tensor, hook):
         table = node.hooks.setdefault(tensor.index, {})
     key = next(_clock)
     table[key] = hook
-    return _Handle(table, key)
+    return Handle(table, key)
