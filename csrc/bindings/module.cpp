@@ -24,6 +24,9 @@
 #include "common/array.h"
 #include "common/check.h"
 #include "common/export.h"
+#ifdef PYNN_SIM
+#include "sim/options.h"
+#endif
 
 namespace pynn {
 namespace {
@@ -386,6 +389,33 @@ void fill(py::module_& module) {
              "Versions and architectures this module was compiled with.");
 }
 
+#ifdef PYNN_SIM
+void fill_simulator(py::module_& module) {
+  module.def("set_schedule", &sim::set_schedule, py::arg("order") = "ascending",
+             py::arg("async_mode") = "now", py::arg("seed") = 1,
+             "Order of threads (ascending, descending, random), timing of TMA, cp.async and wgmma "
+             "(now, late, random), and the seed of both.");
+  module.def(
+      "counters",
+      [] {
+        sim::Counters const& c = sim::counters();
+        py::dict counts;
+        counts["launches"] = c.launches;
+        counts["blocks"] = c.blocks;
+        counts["switches"] = c.switches;
+        counts["barriers"] = c.barriers;
+        counts["async_bytes"] = c.async_bytes;
+        counts["global_load_bytes"] = c.global_load_bytes;
+        counts["global_store_bytes"] = c.global_store_bytes;
+        return counts;
+      },
+      "What the kernels did since reset_counters(); ordinary loads and stores are counted in the "
+      "race variant alone.");
+  module.def("reset_counters", [] { sim::counters() = {}; }, "Starts counters() from zero.");
+  module.def("variant", &sim::variant, "'', 'address' or 'race': how this module was built.");
+}
+#endif
+
 }  // namespace
 }  // namespace pynn
 
@@ -393,6 +423,7 @@ void fill(py::module_& module) {
 PYBIND11_MODULE(_sim, module, pybind11::mod_gil_not_used()) {
   module.doc() = "pynn's kernels in the CPU simulator, on NumPy arrays.";
   pynn::fill(module);
+  pynn::fill_simulator(module);
 }
 #else
 PYBIND11_MODULE(_cuda, module, pybind11::mod_gil_not_used()) {

@@ -34,13 +34,13 @@ struct ArrayName {
 
 template <class T, ArrayName NAME, size_t ALIGN = 16>
 __device__ __forceinline__ T& shared() {
-  __shared__ alignas(ALIGN) unsigned char bytes[sizeof(T)];
+  __shared__ __align__(ALIGN) unsigned char bytes[sizeof(T)];
   return *reinterpret_cast<T*>(bytes);
 }
 
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
-  extern __shared__ alignas(1024) unsigned char pynn_dynamic_shared[];
+  extern __shared__ __align__(1024) unsigned char pynn_dynamic_shared[];
   return reinterpret_cast<T*>(pynn_dynamic_shared);
 }
 
