@@ -77,12 +77,12 @@ def check(
 def _check_case(op, case, dtype, truth, gradient):
     name = op().name
     where = f"{name} {dtype.name} " + " ".join(str(a.shape) for a in case)
-    low = [_cast(a, dtype) for a in case]
-    exact = [_cast(a, dtypes.float64) for a in low]
+    low = [cast(a, dtype) for a in case]
+    exact = [cast(a, dtypes.float64) for a in low]
     sums = np.dtype("float32") if dtype.itemsize < 4 else dtype
 
-    ys, node = _forward(op, low)
-    ys64, node64 = _forward(op, exact)
+    ys, node = forward(op, low)
+    ys64, node64 = forward(op, exact)
     for y, y64 in zip(ys, ys64, strict=True):
         assert y.dtype == dtype or y64.dtype != np.float64, (
             f"{where}: expected {dtype}, got {y.dtype}"
@@ -94,18 +94,18 @@ def _check_case(op, case, dtype, truth, gradient):
         bounds = _bounds(op, exact, ys64, np.dtype("float64"), np.dtype("float64"), None)
         _compare(f"{where}: question 1, float64 reference against truth", ys64, wanted, bounds)
     bounds = _bounds(op, exact, ys64, dtype, sums, None)
-    forward = _compare(f"{where}: question 1, forward", ys, ys64, bounds)
-    again, _ = _forward(op, low)
+    forward_error = _compare(f"{where}: question 1, forward", ys, ys64, bounds)
+    again, _ = forward(op, low)
     assert _same_bits(ys, again), f"{where}: question 5, forward gave other bits the second time"
 
-    backward = 0.0
+    backward_error = 0.0
     dys = dxs64 = None
     if gradient:
         rng = np.random.default_rng(1)
-        dys = [_cast(rng.standard_normal(y.shape), dtype) for y in ys]
-        dys64 = [_cast(dy, dtypes.float64) for dy in dys]
-        dxs64 = _backward(node64, dys64)
-        dxs = _backward(node, dys)
+        dys = [cast(rng.standard_normal(y.shape), dtype) for y in ys]
+        dys64 = [cast(dy, dtypes.float64) for dy in dys]
+        dxs64 = backward(node64, dys64)
+        dxs = backward(node, dys)
         for dx, x in zip(dxs, low, strict=True):
             fits = dx is None or (dx.shape == x.shape and dx.dtype == x.dtype)
             assert fits, (
@@ -114,13 +114,15 @@ def _check_case(op, case, dtype, truth, gradient):
         # what the forward saved was rounded to the dtype, so the inputs are perturbed by that much
         # here
         bounds = _bounds(op, exact, dxs64, dtype, dtype, dys64)
-        backward = _compare(f"{where}: question 1, backward", dxs, dxs64, bounds)
-        again = _backward(_forward(op, low)[1], dys)
+        backward_error = _compare(f"{where}: question 1, backward", dxs, dxs64, bounds)
+        again = backward(forward(op, low)[1], dys)
         assert _same_bits(dxs, again), (
             f"{where}: question 5, backward gave other bits the second time"
         )
     native = _check_native(op, where, low, ys, ys64, dys, dxs64 if gradient else None)
-    return Row(name, dtype.name, tuple(a.shape for a in case), forward, backward, native)
+    return Row(
+        name, dtype.name, tuple(a.shape for a in case), forward_error, backward_error, native
+    )
 
 
 def _check_native(op, where, low, ys, ys64, dys, dxs64):
@@ -134,45 +136,45 @@ def _check_native(op, where, low, ys, ys64, dys, dxs64):
         or not node.takes_native(low)
     ):
         return None
-    native_ys, native_node = _forward(op, low, native=True)
-    worst = _at_most_twice(f"{where}: question 3, forward", native_ys, ys, ys64)
-    again, _ = _forward(op, low, native=True)
+    native_ys, native_node = forward(op, low, native=True)
+    worst = at_most_twice(f"{where}: question 3, forward", native_ys, ys, ys64)
+    again, _ = forward(op, low, native=True)
     assert _same_bits(native_ys, again), (
         f"{where}: question 5, the kernel gave other bits the second time"
     )
     if dxs64 is None:
         return worst
-    reference = _backward(_forward(op, low)[1], dys)
+    reference = backward(forward(op, low)[1], dys)
     for from_native in (False, True):
         for to_native in (False, True):
             if (from_native or to_native) and (node.backward_native is not None or not to_native):
                 start = (
                     native_node
                     if from_native and not to_native
-                    else _forward(op, low, native=from_native)[1]
+                    else forward(op, low, native=from_native)[1]
                 )
-                dxs = _backward(start, dys, native=to_native)
+                dxs = backward(start, dys, native=to_native)
                 text = f"{where}: question {3 if from_native and to_native else 4}, backward"
-                worst = max(worst, _at_most_twice(text, dxs, reference, dxs64))
+                worst = max(worst, at_most_twice(text, dxs, reference, dxs64))
     return worst
 
 
 def _check_central_differences(op, case):
     """Question 2, in random directions, and in every coordinate of small inputs."""
-    exact = [_cast(a, dtypes.float64) for a in case]
+    exact = [cast(a, dtypes.float64) for a in case]
     floats = [i for i, a in enumerate(exact) if a.dtype == np.float64 and a.size]
     if not floats or sum(a.size for a in exact) > 20000:
         return
     rng = np.random.default_rng(2)
-    ys, node = _forward(op, exact)
+    ys, node = forward(op, exact)
     dys = [rng.standard_normal(y.shape) for y in ys]
     if not sum(y.size for y in ys):
         return
-    dxs = _backward(node, dys)
+    dxs = backward(node, dys)
 
     def value(i, step):
         moved = [a + step if j == i else a for j, a in enumerate(exact)]
-        return sum(float((y * dy).sum()) for y, dy in zip(_forward(op, moved)[0], dys, strict=True))
+        return sum(float((y * dy).sum()) for y, dy in zip(forward(op, moved)[0], dys, strict=True))
 
     for i in floats:
         if dxs[i] is None:
@@ -205,7 +207,7 @@ def _expect_derivative(message, f, given, scale):
 def _check_extremes(op, inputs, y, dx, types):
     for name in types:
         dtype = dtypes.as_dtype(name)
-        low = [_cast(np.asarray(a), dtype) for a in inputs]
+        low = [cast(np.asarray(a), dtype) for a in inputs]
         with np.errstate(over="ignore", invalid="ignore"):
             wanted = np.asarray(y, np.float64).astype(dtype).astype(np.float64)
         for native in (False, True):
@@ -213,12 +215,12 @@ def _check_extremes(op, inputs, y, dx, types):
                 continue
             if native and not op().takes_native(low):
                 continue
-            ys, node = _forward(op, low, native)
+            ys, node = forward(op, low, native)
             where = f"{op().name} {name}{' native' if native else ''}: question 6"
             _expect_close(where + ", forward", ys[0], wanted, dtype)
             if dx is None:
                 continue
-            dxs = _backward(node, [np.ones_like(ys[0])], native)
+            dxs = backward(node, [np.ones_like(ys[0])], native)
             for got, want in zip(dxs, dx, strict=True):
                 if want is not None:
                     _expect_close(where + ", backward", got, np.asarray(want, np.float64), dtype)
@@ -238,11 +240,11 @@ def _expect_close(where, got, wanted, dtype):
 # ------------------------------------------------------------------ running an op
 
 
-def _cast(array, dtype):
+def cast(array, dtype):
     return array.astype(dtype) if array.dtype.kind not in "iub" else array
 
 
-def _forward(op, arrays, native=False):
+def forward(op, arrays, native=False):
     node = op()
     node.needs = tuple(a.dtype in dtypes.FLOATS for a in arrays)
     with np.errstate(all="ignore"):
@@ -251,7 +253,7 @@ def _forward(op, arrays, native=False):
     return [np.asarray(y) for y in ys], node
 
 
-def _backward(node, dys, native=False):
+def backward(node, dys, native=False):
     with np.errstate(all="ignore"):
         dxs = node.backward_native(*backend.contiguous(dys)) if native else node.backward(*dys)
     return list(dxs) if isinstance(dxs, tuple) else [dxs]
@@ -274,11 +276,9 @@ def _bounds(op, exact, results, dtype, sums, dys):
             a * (1 + unit * rng.choice([-1.0, 1.0], a.shape)) if a.dtype == np.float64 else a
             for a in exact
         ]
-        ys, node = _forward(op, moved)
+        ys, node = forward(op, moved)
         if dys is not None:
-            ys = _backward(
-                node, [dy * (1 + unit * rng.choice([-1.0, 1.0], dy.shape)) for dy in dys]
-            )
+            ys = backward(node, [dy * (1 + unit * rng.choice([-1.0, 1.0], dy.shape)) for dy in dys])
         for i, (y, result) in enumerate(zip(ys, results, strict=True)):
             if y is not None and y.size:
                 moves[i] = max(moves[i], _greatest(np.abs(y - result)))
@@ -319,7 +319,7 @@ def _compare(where, got, wanted, bounds):
     return worst
 
 
-def _at_most_twice(where, got, reference, truth):
+def at_most_twice(where, got, reference, truth):
     """Question 3: error at most twice the reference's, plus one ulp; returned as a fraction of that
     bound.
     """
