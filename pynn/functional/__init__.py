@@ -61,7 +61,19 @@ from pynn.functional.compare import (
     round,
     sign,
 )
+from pynn.functional.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from pynn.functional.linear import linear, matmul
+from pynn.functional.pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    global_avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from pynn.functional.reduce import (
     all,
     any,
