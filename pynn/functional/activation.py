@@ -10,7 +10,7 @@ import numpy as np
 
 from pynn import dtypes
 from pynn.autograd import Function
-from pynn.backend import array_module, native, sum_to, widen
+from pynn.backend import array_module, native, sum_to, widen, zero_where
 from pynn.functional.arithmetic import untracked
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -82,7 +82,7 @@ class Relu(_SavesOutput):
         return self.y
 
     def backward(self, dy):
-        return array_module(dy).where(self.y <= 0, dy.dtype.type(0), dy)
+        return zero_where(dy, self.y <= 0)
 
 
 class LeakyRelu(_Activation):
