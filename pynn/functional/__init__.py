@@ -62,7 +62,29 @@ from pynn.functional.compare import (
     sign,
 )
 from pynn.functional.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from pynn.functional.cross_entropy import cross_entropy, multi_margin_loss, nll_loss
+from pynn.functional.distance import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    pairwise_distance,
+    triplet_margin_loss,
+)
+from pynn.functional.dropout import alpha_dropout, dropout, dropout2d
+from pynn.functional.embedding import embedding, one_hot
 from pynn.functional.linear import linear, matmul
+from pynn.functional.loss import (
+    arctan_loss,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    hinge_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    rmse_loss,
+    smooth_l1_loss,
+)
+from pynn.functional.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from pynn.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
