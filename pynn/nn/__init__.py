@@ -1,0 +1,68 @@
+"""Layers, in PyTorch's names and meaning; images are NHWC and convolution weights KRSC.
+
+    from pynn import nn
+
+    model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+
+One file for each family; the mathematics stands in pynn/functional.
+"""
+
+from pynn.nn import init
+from pynn.nn.activation import (
+    ELU,
+    GELU,
+    SELU,
+    Arctan,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Step,
+    Tanh,
+)
+from pynn.nn.clip import clip_grad_norm_, clip_grad_value_
+from pynn.nn.container import ModuleDict, ModuleList, Sequential
+from pynn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from pynn.nn.dropout import AlphaDropout, Dropout, Dropout2d
+from pynn.nn.embedding import Embedding
+from pynn.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
+from pynn.nn.loss import (
+    ArctanLoss,
+    BCELoss,
+    BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CrossEntropyLoss,
+    HingeLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    MultiMarginLoss,
+    NLLLoss,
+    RMSELoss,
+    SmoothL1Loss,
+    TripletMarginLoss,
+)
+from pynn.nn.module import Module
+from pynn.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, RMSNorm
+from pynn.nn.parameter import Parameter
+from pynn.nn.pool import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
+from pynn.nn.summary import summary
+from pynn.nn.torch_layout import from_torch, to_torch_layout
