@@ -14,7 +14,7 @@
 //   instructions of an exact division, which would make issue the bound in 16 bits.
 //
 //   layout, tile picture and bytes: common/map.cuh
-//   bound: memory; by count of instructions, issue for gelu (erfc) in 16 bits
+//   bound: memory
 //
 //   Hendrycks, Gimpel 2016, arXiv:1606.08415 (GELU);  Elfwing, Uchibe, Doya 2017, arXiv:1702.03118
 //   (SiLU);  Misra 2019, arXiv:1908.08681 (mish);  Dugas et al. 2000 (softplus)
@@ -30,7 +30,7 @@ namespace pynn::activation {
 
 // |x| e^-|x| is 0 in f32 beyond this, subnormals included; there f and f' are their limits.
 inline constexpr float EXP_TAIL = 110.f;
-// The same for x erfc(x / sqrt(2)) and for x / (1 + exp(2 u(x))) of gelu_tanh.
+// The same for x Phi(-x) of gelu and for x / (1 + exp(2 u(x))) of gelu_tanh.
 inline constexpr float GELU_TAIL = 15.f;
 
 // s(x) = 1 / (1 + e^-x) for x >= 0,  e^x / (1 + e^x) for x < 0
@@ -113,19 +113,37 @@ struct Softplus {
   }
 };
 
-// y = x Phi(x),  Phi(x) = erfc(-x / sqrt(2)) / 2
-// dy/dx = Phi(x) + x phi(x),  phi(x) = e^(-x^2/2) / sqrt(2 pi)
+// Mills' ratio Phi(-a) / phi(a) for a in [0, 15] = t P(t),  t = 1 / (1 + 0.35 a).  P was fitted for
+// the least relative error, 3e-8; in f32 it is 3e-7. With erfcf, gelu takes 64 and 83 instructions an
+// element in bf16, with this 49 and 53.
+__device__ inline float mills_ratio(float a) {
+  float const t = __fdividef(1.f, 1.f + 0.35f * a);
+  float p = -0.0731031393f;
+  p = p * t + 0.361106967f;
+  p = p * t - 0.641451022f;
+  p = p * t + 0.399538974f;
+  p = p * t - 0.0583139164f;
+  p = p * t + 0.264636835f;
+  p = p * t + 0.300332903f;
+  p = p * t + 0.350587901f;
+  p = p * t + 0.349978594f;
+  return t * p;
+}
+
+// y = x Phi(x);  dy/dx = Phi(x) + x phi(x);  phi(x) = e^(-x^2/2) / sqrt(2 pi),  Phi its integral
 struct Gelu {
-  static constexpr float SQRT_HALF = 0.70710678118654752f;
   static constexpr float RSQRT_2PI = 0.39894228040143268f;
   __device__ static float fwd(float x) {
-    return x < -GELU_TAIL ? -0.f : 0.5f * x * erfcf(-SQRT_HALF * x);
+    if (fabsf(x) > GELU_TAIL) return x > 0.f ? x : -0.f;
+    float const phi = RSQRT_2PI * expf(-0.5f * x * x);
+    float const left = phi * mills_ratio(fabsf(x));  // Phi(-|x|)
+    return x < 0.f ? x * left : x - x * left;
   }
   __device__ static float bwd(float x, float dy) {
     if (fabsf(x) > GELU_TAIL) return x > 0.f ? dy : 0.f;
-    float const Phi = 0.5f * erfcf(-SQRT_HALF * x);
     float const phi = RSQRT_2PI * expf(-0.5f * x * x);
-    return dy * (Phi + x * phi);
+    float const left = phi * mills_ratio(fabsf(x));  // Phi(-|x|)
+    return dy * ((x < 0.f ? left : 1.f - left) + x * phi);
   }
 };
 
