@@ -34,8 +34,8 @@ class _OfRows(Function):
         """The gradient of each row's loss, (R,) or a number."""
         return widen(dy).reshape(rows) if self.reduction == "none" else widen(dy) / self.divisor
 
-    def exponentials(self, x):
-        """Of x minus its rows' maxima (R, C), in new memory; leaves max. -inf for a row of -inf."""
+    def below_max(self, x):
+        """x (R, C) minus its rows' max, which is kept; a row of -inf stays so."""
         xp = array_module(x)
         peak = x.max(axis=1)
         self.max = xp.where(xp.isneginf(peak), 0, peak).astype(x.dtype, copy=False)
@@ -58,7 +58,7 @@ class CrossEntropy(_OfRows):
     def forward(self, x):
         xp = array_module(x)
         self.x, self.shape = x, x.shape
-        e = self.exponentials(as_rows(widen(x)))
+        e = self.below_max(as_rows(widen(x)))
         R, C = e.shape
         self.at, kept = usable_labels("cross_entropy", self.labels, C, self.ignore_index)
         w = self.weight = None if self.weight is None else self.weight.astype(e.dtype, copy=False)
@@ -127,7 +127,7 @@ class SoftCrossEntropy(_OfRows):
     def forward(self, x, t):
         xp = array_module(x)
         self.x, self.t, self.shape = x, t, x.shape
-        e = self.exponentials(as_rows(widen(x)))
+        e = self.below_max(as_rows(widen(x)))
         q = self.q(t)
         products = xp.where(q == 0, 0, q * e).sum(axis=1)
         xp.exp(e, out=e)

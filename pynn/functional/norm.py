@@ -121,9 +121,6 @@ class GroupNorm(_Affine):
 class InstanceNorm(GroupNorm):
     """As GroupNorm with one channel in a group.  Ulyanov et al. 2016, arXiv:1607.08022."""
 
-    def __init__(self, channels, eps, has_weight, has_bias):
-        super().__init__(channels, eps, has_weight, has_bias)
-
 
 class BatchNorm(GroupNorm):
     """y = (x - mean) rstd w + b,  rstd = 1 / sqrt(var + eps), over all axes but the last.
