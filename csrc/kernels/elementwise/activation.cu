@@ -9,12 +9,13 @@
 //     leaky_relu           NaN counts as x <= 0      leaky_relu'(0) = slope
 //     hardtanh             NaN gives 0               hardtanh'(low) = hardtanh'(high) = 0
 //   and, unlike PyTorch's,
-//     elu, selu, hardswish NaN gives NaN             elu'(0) = alpha, hardswish'(-3) = 0, (3) = 1
+//     elu, selu, hardswish NaN gives NaN             elu'(0) = alpha, hardswish' is 0 at -3, 1 at 3
 //
 //   layout, tile picture and bytes: common/map.cuh    bound: memory
 //
 //   Maas, Hannun, Ng 2013 (leaky ReLU);  Clevert et al. 2015, arXiv:1511.07289 (ELU);
-//   Klambauer et al. 2017, arXiv:1706.02515 (SELU);  Howard et al. 2019, arXiv:1905.02244 (hard-swish)
+//   Klambauer et al. 2017, arXiv:1706.02515 (SELU);
+//   Howard et al. 2019, arXiv:1905.02244 (hard-swish)
 
 #include "kernels/elementwise/activation.cuh"
 
