@@ -42,7 +42,8 @@ def function(n, from_registers):
     majors = "ONLY_B" if from_registers else "BOTH"
     registers = [f"%{i}" for i in range(size)]
     text = '"\n      "'.join(
-        ", ".join(registers[i : i + 16]) + (", " if i + 16 < size else "") for i in range(0, size, 16)
+        ", ".join(registers[i : i + 16]) + (", " if i + 16 < size else "")
+        for i in range(0, size, 16)
     )
     outputs = lines([f'"+f"(d[{i}])' for i in range(size)], 8, "        ")
     return f"""

@@ -11,8 +11,8 @@ std::string hex(uint64_t v) {
   return text;
 }
 
-SharedRange shared_range(uint32_t address, size_t bytes, size_t align, const char* what, Where where,
-                         bool remote) {
+SharedRange shared_range(uint32_t address, size_t bytes, size_t align, const char* what,
+                         Where where, bool remote) {
   return shared_range(*current->block, address, bytes, align, what, where, remote);
 }
 
@@ -22,11 +22,12 @@ SharedRange shared_range(Block& own, uint32_t address, size_t bytes, size_t alig
   Block* block = &own;
   if (window) {
     if (window > own.gang->used_blocks)
-      fail(std::string(what) + ": expected a shared address of this cluster, got " + hex(address), where);
+      fail(std::string(what) + ": expected a shared address of this cluster, got " + hex(address),
+           where);
     block = own.gang->blocks[window - 1].get();
     if (!remote && block != &own)
-      fail(std::string(what) + ": expected an address of the block's own shared memory, got " + hex(address) +
-               " of block " + std::to_string(window - 1) + " of the cluster",
+      fail(std::string(what) + ": expected an address of the block's own shared memory, got " +
+               hex(address) + " of block " + std::to_string(window - 1) + " of the cluster",
            where);
   }
   if (offset % align)
@@ -45,8 +46,8 @@ SharedRange shared_range(Block& own, uint32_t address, size_t bytes, size_t alig
     if (offset >= a.offset && offset <= a.offset + a.bytes)
       near = ", byte " + std::to_string(offset - a.offset) + " of \"" + a.name + "\" which has " +
              std::to_string(a.bytes);
-  fail(std::string(what) + ": expected " + std::to_string(bytes) + " bytes inside one shared array, got " +
-           hex(offset) + near,
+  fail(std::string(what) + ": expected " + std::to_string(bytes) +
+           " bytes inside one shared array, got " + hex(offset) + near,
        where);
 }
 

@@ -18,8 +18,8 @@ struct SharedRange {
 
 // The bytes at `address`, which must be aligned, lie in one shared array of a block that still runs, and in
 // the caller's own block unless `remote` allows another.
-SharedRange shared_range(uint32_t address, size_t bytes, size_t align, const char* what, Where where,
-                         bool remote = false);
+SharedRange shared_range(uint32_t address, size_t bytes, size_t align, const char* what,
+                         Where where, bool remote = false);
 // As above, for the instruction's own block given explicitly: asynchronous work runs without a thread.
 SharedRange shared_range(Block& own, uint32_t address, size_t bytes, size_t align, const char* what,
                          Where where, bool remote);

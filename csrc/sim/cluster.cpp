@@ -38,7 +38,8 @@ Meeting& named_barrier(const char* what, uint32_t id, uint32_t threads, Where wh
 
 template <class T>
 T remote_load(uint32_t address, Where where) {
-  const SharedRange at = shared_range(address, sizeof(T), sizeof(T), "ld.shared::cluster", where, true);
+  const SharedRange at =
+      shared_range(address, sizeof(T), sizeof(T), "ld.shared::cluster", where, true);
   race::access(at.p, sizeof(T), race::Access::READ, where);
   T v;
   std::memcpy(&v, at.p, sizeof v);
@@ -47,7 +48,8 @@ T remote_load(uint32_t address, Where where) {
 
 template <class T>
 void remote_store(uint32_t address, T v, Where where) {
-  const SharedRange at = shared_range(address, sizeof(T), sizeof(T), "st.shared::cluster", where, true);
+  const SharedRange at =
+      shared_range(address, sizeof(T), sizeof(T), "st.shared::cluster", where, true);
   race::access(at.p, sizeof(T), race::Access::WRITE, where);
   std::memcpy(at.p, &v, sizeof v);
 }
@@ -56,7 +58,8 @@ void remote_store(uint32_t address, T v, Where where) {
 
 void cluster_thread_left(Thread& t) {
   Gang& g = *gang;
-  if (t.cluster_arrived && t.cluster_phase == g.cluster_phase && g.cluster_arrivals) --g.cluster_arrivals;
+  if (t.cluster_arrived && t.cluster_phase == g.cluster_phase && g.cluster_arrivals)
+    --g.cluster_arrivals;
   if (g.cluster_arrivals) settle_cluster_barrier();
 }
 
@@ -69,7 +72,9 @@ void set_max_registers(const char* what, int registers, Where where) {
   Warpgroup& w = *current->block->warpgroups[current->rank / 128];
   const unsigned threads = std::min(128u, gang->block_threads - current->rank / 128 * 128);
   if (threads != 128)
-    fail(std::string(what) + ": expected a warpgroup of 128 threads, got " + std::to_string(threads), where);
+    fail(
+        std::string(what) + ": expected a warpgroup of 128 threads, got " + std::to_string(threads),
+        where);
   (void)registers;
   meet(w.meeting, 128, {what, where});
 }
@@ -89,9 +94,15 @@ void bar_arrive(uint32_t id, uint32_t threads, Where where) {
   arrive_at(m, threads, {"bar.sync", where, false, true});
 }
 
-uint32_t cluster_ctarank() { return current->block->rank; }
-uint32_t cluster_nctarank() { return uint32_t(gang->used_blocks); }
-dim3 cluster_nctaid() { return gang->launch->cluster; }
+uint32_t cluster_ctarank() {
+  return current->block->rank;
+}
+uint32_t cluster_nctarank() {
+  return uint32_t(gang->used_blocks);
+}
+dim3 cluster_nctaid() {
+  return gang->launch->cluster;
+}
 dim3 cluster_ctaid() {
   const dim3 c = gang->launch->cluster;
   const unsigned r = current->block->rank;
@@ -101,7 +112,10 @@ dim3 cluster_ctaid() {
 void barrier_cluster_arrive(Where where) {
   Thread& t = *current;
   if (t.cluster_arrived)
-    fail("barrier.cluster.arrive: the thread has arrived already; expected barrier.cluster.wait between", where);
+    fail(
+        "barrier.cluster.arrive: the thread has arrived already; expected barrier.cluster.wait "
+        "between",
+        where);
   t.cluster_arrived = true;
   t.cluster_phase = gang->cluster_phase;
   race::release(gang->cluster_barrier.sync);
@@ -112,7 +126,8 @@ void barrier_cluster_arrive(Where where) {
 void barrier_cluster_wait(Where where) {
   Thread& t = *current;
   if (!t.cluster_arrived)
-    fail("barrier.cluster.wait: the thread has not arrived; expected barrier.cluster.arrive before", where);
+    fail("barrier.cluster.wait: the thread has not arrived; expected barrier.cluster.arrive before",
+         where);
   t.cluster_arrived = false;
   if (t.cluster_phase == gang->cluster_phase) wait_here(CLUSTER_WAIT, where);
   race::acquire(gang->cluster_barrier.sync);
@@ -120,28 +135,42 @@ void barrier_cluster_wait(Where where) {
 
 uint32_t mapa(uint32_t address, uint32_t rank, Where where) {
   if (rank >= gang->used_blocks)
-    fail("mapa: rank: expected less than the " + std::to_string(gang->used_blocks) + " blocks of the cluster, got " +
-             std::to_string(rank),
+    fail("mapa: rank: expected less than the " + std::to_string(gang->used_blocks) +
+             " blocks of the cluster, got " + std::to_string(rank),
          where);
   return (rank + 1) << 24 | (address & 0xFFFFFF);
 }
 
-uint32_t ld_shared_cluster_u32(uint32_t a, Where where) { return remote_load<uint32_t>(a, where); }
-float ld_shared_cluster_f32(uint32_t a, Where where) { return remote_load<float>(a, where); }
-void st_shared_cluster_u32(uint32_t a, uint32_t v, Where where) { remote_store(a, v, where); }
-void st_shared_cluster_f32(uint32_t a, float v, Where where) { remote_store(a, v, where); }
+uint32_t ld_shared_cluster_u32(uint32_t a, Where where) {
+  return remote_load<uint32_t>(a, where);
+}
+float ld_shared_cluster_f32(uint32_t a, Where where) {
+  return remote_load<float>(a, where);
+}
+void st_shared_cluster_u32(uint32_t a, uint32_t v, Where where) {
+  remote_store(a, v, where);
+}
+void st_shared_cluster_f32(uint32_t a, float v, Where where) {
+  remote_store(a, v, where);
+}
 
 void fence_proxy_async() {
   mbarriers_fenced(*current);
   race::fence_proxy_async();
 }
-void fence_proxy_async_shared() { fence_proxy_async(); }
-void fence_acq_rel_cluster() { race::fence(); }
-void fence_acq_rel_gpu() { race::fence(); }
+void fence_proxy_async_shared() {
+  fence_proxy_async();
+}
+void fence_acq_rel_cluster() {
+  race::fence();
+}
+void fence_acq_rel_gpu() {
+  race::fence();
+}
 
 uint32_t ld_acquire_gpu(const uint32_t* p, Where where) {
   current->wait.where = where;
-  yield();   // it is polled
+  yield();  // it is polled
   race::access(p, 4, race::Access::ATOMIC, where);
   const uint32_t v = __atomic_load_n(p, __ATOMIC_ACQUIRE);
   race::acquire_at(p);

@@ -27,7 +27,7 @@ void st_shared_cluster_u32(uint32_t address, uint32_t value, Where where = Where
 void st_shared_cluster_f32(uint32_t address, float value, Where where = Where::current());
 
 // ---- fences
-void fence_proxy_async();          // generic writes of this thread and those it knows of -> async proxy
+void fence_proxy_async();  // generic writes of this thread and those it knows of -> async proxy
 void fence_proxy_async_shared();
 void fence_acq_rel_cluster();
 void fence_acq_rel_gpu();
@@ -42,7 +42,7 @@ template <int REGISTERS>
 void setmaxnreg_inc(Where where = Where::current());
 template <int REGISTERS>
 void setmaxnreg_dec(Where where = Where::current());
-inline void griddepcontrol_wait() {}               // launches are synchronous: the one before has ended
+inline void griddepcontrol_wait() {}  // launches are synchronous: the one before has ended
 inline void griddepcontrol_launch_dependents() {}
 bool elect_sync(uint32_t mask = ~0u, Where where = Where::current());
 

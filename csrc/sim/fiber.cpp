@@ -84,7 +84,7 @@ void Fiber::start(char* stack, size_t bytes, void (*entry)()) {
   bytes_ = bytes;
   fake_stack_ = nullptr;
 #ifdef __SANITIZE_ADDRESS__
-  __asan_unpoison_memory_region(stack, bytes);   // what the fiber before left there
+  __asan_unpoison_memory_region(stack, bytes);  // what the fiber before left there
 #endif
 #ifdef PYNN_SIM_UCONTEXT
   getcontext(&context_);
@@ -94,14 +94,14 @@ void Fiber::start(char* stack, size_t bytes, void (*entry)()) {
   makecontext(&context_, entry, 0);
 #elif defined(__x86_64__)
   void** top = reinterpret_cast<void**>(stack + bytes);
-  *--top = nullptr;                              // where entry would return to
+  *--top = nullptr;  // where entry would return to
   *--top = reinterpret_cast<void*>(entry);
   for (int i = 0; i < 6; ++i) *--top = nullptr;  // six registers
   stack_pointer_ = top;
 #else
   void** top = reinterpret_cast<void**>(stack + bytes) - 20;
   for (int i = 0; i < 20; ++i) top[i] = nullptr;
-  top[11] = reinterpret_cast<void*>(entry);      // x30, the link register
+  top[11] = reinterpret_cast<void*>(entry);  // x30, the link register
   stack_pointer_ = top;
 #endif
 }
@@ -134,7 +134,8 @@ namespace {
 constexpr size_t GUARD = 4096;
 }
 
-StackPool::StackPool(size_t count, size_t bytes) : bytes_(bytes), total_(count * (bytes + GUARD)), count_(count) {
+StackPool::StackPool(size_t count, size_t bytes)
+    : bytes_(bytes), total_(count * (bytes + GUARD)), count_(count) {
   void* p = mmap(nullptr, total_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
   base_ = static_cast<char*>(p);

@@ -32,7 +32,7 @@ class Fiber {
 #else
   void* stack_pointer_ = nullptr;
 #endif
-  const void* bottom_ = nullptr;   // of the stack; for AddressSanitizer
+  const void* bottom_ = nullptr;  // of the stack; for AddressSanitizer
   size_t bytes_ = 0;
   void* fake_stack_ = nullptr;
 };
@@ -45,7 +45,7 @@ class StackPool {
   StackPool(const StackPool&) = delete;
   StackPool& operator=(const StackPool&) = delete;
 
-  char* stack(size_t i);   // the i-th, made usable on first use
+  char* stack(size_t i);  // the i-th, made usable on first use
   bool contains(const void* p) const {
     return static_cast<const char*>(p) >= base_ && static_cast<const char*>(p) < base_ + total_;
   }

@@ -14,7 +14,9 @@ std::string text(dim3 d) {
   return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
 }
 
-uint64_t volume(dim3 d) { return uint64_t(d.x) * d.y * d.z; }
+uint64_t volume(dim3 d) {
+  return uint64_t(d.x) * d.y * d.z;
+}
 
 void check(const Launch& l) {
   const auto bad = [&](const std::string& what) {
@@ -24,13 +26,15 @@ void check(const Launch& l) {
   if (threads == 0 || threads > 1024 || l.block.x > 1024 || l.block.y > 1024 || l.block.z > 64)
     bad("block: expected 1 to 1024 threads, at most (1024, 1024, 64), got " + text(l.block));
   if (volume(l.grid) == 0 || l.grid.x > 2147483647u || l.grid.y > 65535 || l.grid.z > 65535)
-    bad("grid: expected at least one block, at most (2147483647, 65535, 65535), got " + text(l.grid));
+    bad("grid: expected at least one block, at most (2147483647, 65535, 65535), got " +
+        text(l.grid));
   const uint64_t cluster = volume(l.cluster);
   if (cluster == 0 || cluster > 16) bad("cluster: expected 1 to 16 blocks, got " + text(l.cluster));
   if (l.grid.x % l.cluster.x || l.grid.y % l.cluster.y || l.grid.z % l.cluster.z)
     bad("cluster: expected a divisor of the grid " + text(l.grid) + ", got " + text(l.cluster));
   if (l.dynamic_bytes > SHARED_LIMIT)
-    bad("dynamic shared memory: expected at most 232448 bytes, got " + std::to_string(l.dynamic_bytes));
+    bad("dynamic shared memory: expected at most 232448 bytes, got " +
+        std::to_string(l.dynamic_bytes));
 }
 
 void reset(Meeting& m) {
@@ -42,8 +46,9 @@ void reset(Meeting& m) {
 void reset(AsyncQueue& q) {
   q.operations.clear();
   q.groups.clear();
-  q.open = 0;
+  q.open = q.issued = q.retired = 0;
   q.stream = {};
+  q.done = {};
 }
 
 void set_up_block(Gang& g, Block& b) {
@@ -63,7 +68,6 @@ void set_up_thread(Thread& t) {
   t.wait = {};
   reset(t.copies);
   reset(t.bulk);
-  t.loads = {};
   t.cluster_arrived = false;
   t.cluster_phase = 0;
 }
@@ -71,7 +75,8 @@ void set_up_thread(Thread& t) {
 // The gang'th cluster of the grid: its blocks with their indices and ranks, its threads with theirs.
 void set_up(Gang& g, const Launch& l, uint64_t number) {
   const dim3 c = l.cluster, clusters(l.grid.x / c.x, l.grid.y / c.y, l.grid.z / c.z);
-  const uint3 first{unsigned(number % clusters.x) * c.x, unsigned(number / clusters.x % clusters.y) * c.y,
+  const uint3 first{unsigned(number % clusters.x) * c.x,
+                    unsigned(number / clusters.x % clusters.y) * c.y,
                     unsigned(number / (uint64_t(clusters.x) * clusters.y)) * c.z};
   g.used_blocks = volume(c);
   g.used_threads = g.used_blocks * g.block_threads;
@@ -133,8 +138,9 @@ void run_grid(Launch& launch) {
     counters().barriers += g.meetings - meetings;
   };
 
-  const bool one = variant() == "race";   // the detector keeps one history
-  const uint64_t workers = one ? 1 : std::min<uint64_t>(gangs, uint64_t(std::max(1, options().os_threads)));
+  const bool one = variant() == "race";  // the detector keeps one history
+  const uint64_t workers =
+      one ? 1 : std::min<uint64_t>(gangs, uint64_t(std::max(1, options().os_threads)));
   if (workers == 1) {
     work();
   } else {

@@ -6,10 +6,10 @@
 #include <tuple>
 #include <utility>
 
-#include "sim/words.h"
 #include "sim/atomics.h"
 #include "sim/grid.h"
 #include "sim/warp.h"
+#include "sim/words.h"
 
 namespace pynn {
 
@@ -42,7 +42,8 @@ void launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... arg
 }
 
 template <typename... Params, typename... Args>
-void launch(void (*kernel)(Params...), Grid grid, dim3 block, size_t smem, cudaStream_t stream, Args&&... args) {
+void launch(void (*kernel)(Params...), Grid grid, dim3 block, size_t smem, cudaStream_t stream,
+            Args&&... args) {
   launch(kernel, LaunchConfig{grid, block, smem, stream}, std::forward<Args>(args)...);
 }
 

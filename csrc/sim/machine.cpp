@@ -12,17 +12,18 @@ __thread Gang* gang = nullptr;
 
 namespace {
 
-constexpr size_t MOST_THREADS = 16 * 1024;   // 16 blocks of a cluster, 1024 threads each
-constexpr int PATIENCE = 20000;              // rounds in which every thread only spins
+constexpr size_t MOST_THREADS = 16 * 1024;  // 16 blocks of a cluster, 1024 threads each
+constexpr int PATIENCE = 20000;             // rounds in which every thread only spins
 
-struct Cancelled {};   // unwinds the threads of a gang that has failed
+struct Cancelled {};  // unwinds the threads of a gang that has failed
 
 void check_return(Thread& t) {
   for (const AsyncQueue::Operation& o : t.bulk.operations)
     if (!o.waited)
-      fail("cp.async.bulk: the thread returned while a copy out of shared memory was in flight; "
-           "expected cp.async.bulk.wait_group before",
-           o.where);
+      fail(
+          "cp.async.bulk: the thread returned while a copy out of shared memory was in flight; "
+          "expected cp.async.bulk.wait_group before",
+          o.where);
 }
 
 void thread_returned(Thread& t) {
@@ -44,7 +45,7 @@ void thread_main() {
   }
   t.returned = true;
   Fiber::swap(t.fiber, gang->scheduler, true);
-  std::abort();   // nobody switches to a thread that has returned
+  std::abort();  // nobody switches to a thread that has returned
 }
 
 void switch_away(Thread& t) {
@@ -142,7 +143,8 @@ void Gang::run() {
         only_spin = only_spin && threads[i]->yielded;
         if (!error.empty()) break;
       }
-      if (!only_spin) idle = 0;
+      if (!only_spin)
+        idle = 0;
       else if (!run_pending(*this) && ++idle > PATIENCE)
         error = deadlock_report(*this, "livelock: every thread that can run only polls");
     }
@@ -151,13 +153,14 @@ void Gang::run() {
         while (perform_next(*q)) {
         }
     if (error.empty() && !loads.empty())
-      error = "[" + launch->name + "] a TMA load was still in flight when its block ended; expected a wait on "
+      error = "[" + launch->name +
+              "] a TMA load was still in flight when its block ended; expected a wait on "
               "its mbarrier before the end";
-  } catch (const std::exception& e) {   // asynchronous work that runs on the scheduler's stack
+  } catch (const std::exception& e) {  // asynchronous work that runs on the scheduler's stack
     if (error.empty()) error = e.what();
   }
 
-  if (!error.empty()) {   // unwind whoever still waits, so that nothing is left behind on the stacks
+  if (!error.empty()) {  // unwind whoever still waits, so that nothing is left behind on the stacks
     cancelled = true;
     for (size_t i = 0; i < used_threads; ++i)
       if (threads[i]->started && !threads[i]->returned) run_thread(*this, *threads[i]);
@@ -226,9 +229,9 @@ bool enter(Meeting& m, unsigned needed, const Collective& how, void* operand) {
   } else if (m.needed != needed || std::strcmp(m.what, how.what) ||
              (how.one_line && (m.where.line() != how.where.line() ||
                                std::strcmp(m.where.file_name(), how.where.file_name())))) {
-    fail(std::string("divergent ") + how.what + " (" + std::to_string(needed) + " threads): thread " +
-             std::to_string(m.threads[0]->rank) + " waits in " + m.what + " (" + std::to_string(m.needed) +
-             " threads) at " + place(m.where),
+    fail(std::string("divergent ") + how.what + " (" + std::to_string(needed) +
+             " threads): thread " + std::to_string(m.threads[0]->rank) + " waits in " + m.what +
+             " (" + std::to_string(m.needed) + " threads) at " + place(m.where),
          how.where);
   }
   for (Thread* t : m.threads)
@@ -243,7 +246,7 @@ void leave(Meeting& m, const Collective& how) {
   if (how.orders) race::complete(m.sync);
   ++gang->meetings;
   for (Thread* t : m.threads)
-    if (t->wait.meeting == &m) wake(*t);   // others arrived without waiting, and may wait elsewhere
+    if (t->wait.meeting == &m) wake(*t);  // others arrived without waiting, and may wait elsewhere
   m.threads.clear();
   m.operands.clear();
 }
@@ -268,32 +271,37 @@ void arrive_at(Meeting& m, unsigned needed, const Collective& how) {
   if (enter(m, needed, how, nullptr)) leave(m, how);
 }
 
-void meet_warp(uint32_t mask, const Collective& how, void* operand, LastArrival last, void* context) {
+void meet_warp(uint32_t mask, const Collective& how, void* operand, LastArrival last,
+               void* context) {
   Thread& me = *current;
   Block& b = *me.block;
   const unsigned lane = lane_of(me), warp = warp_of(me);
   if (!(mask >> lane & 1)) {
     char text[120];
-    std::snprintf(text, sizeof text, "%s: lane %u is not in its own mask 0x%08x", how.what, lane, mask);
+    std::snprintf(text, sizeof text, "%s: lane %u is not in its own mask 0x%08x", how.what, lane,
+                  mask);
     fail(text, how.where);
   }
   const unsigned lanes = std::min(32u, gang->block_threads - warp * 32);
   const uint32_t exist = lanes == 32 ? ~0u : (1u << lanes) - 1;
   if (mask & ~exist && mask != ~0u) {
     char text[160];
-    std::snprintf(text, sizeof text, "%s: mask 0x%08x names lanes that do not exist, the warp has %u", how.what,
-                  mask, lanes);
+    std::snprintf(text, sizeof text,
+                  "%s: mask 0x%08x names lanes that do not exist, the warp has %u", how.what, mask,
+                  lanes);
     fail(text, how.where);
   }
   auto& meetings = b.warps[warp];
   WarpMeeting* found = nullptr;
   for (auto& m : meetings) {
-    if (m->mask == mask) found = m.get();
+    if (m->mask == mask)
+      found = m.get();
     else if (!m->meeting.threads.empty() && (m->mask >> lane & 1)) {
       char text[200];
-      std::snprintf(text, sizeof text,
-                    "%s: mask 0x%08x, while lane %u of the warp waits for this lane in %s with mask 0x%08x",
-                    how.what, mask, lane_of(*m->meeting.threads[0]), m->meeting.what, m->mask);
+      std::snprintf(
+          text, sizeof text,
+          "%s: mask 0x%08x, while lane %u of the warp waits for this lane in %s with mask 0x%08x",
+          how.what, mask, lane_of(*m->meeting.threads[0]), m->meeting.what, m->mask);
       fail(text, how.where);
     }
   }
@@ -306,8 +314,10 @@ void meet_warp(uint32_t mask, const Collective& how, void* operand, LastArrival 
 }
 
 void submit_load(std::function<void()> run) {
-  if (options().async == Async::NOW) run();
-  else gang->loads.push_back({std::move(run)});
+  if (options().async == Async::NOW)
+    run();
+  else
+    gang->loads.push_back({std::move(run)});
 }
 
 void submit(AsyncQueue& q, AsyncQueue::Operation o) {
@@ -315,6 +325,7 @@ void submit(AsyncQueue& q, AsyncQueue::Operation o) {
     gang->queues.push_back(&q);
   q.operations.push_back(std::move(o));
   ++q.open;
+  ++q.issued;
   if (options().async == Async::NOW) perform(q.operations.back());
 }
 
@@ -328,19 +339,22 @@ void wait_groups(AsyncQueue& q, size_t left, bool read_only) {
   for (size_t g = 0; g + left < q.groups.size(); ++g)
     for (size_t k = 0; k < q.groups[g]; ++k, ++i) {
       AsyncQueue::Operation& o = q.operations[i];
-      if (read_only) perform_read(o);
-      else perform(o);
+      if (read_only)
+        perform_read(o);
+      else
+        perform(o);
       o.waited = true;
       race::acquire(read_only ? o.read_ticket : o.write_ticket);
+      if (!read_only) q.done = o.write_ticket;
     }
-  if (read_only) return;   // the writes come as late as wait_group or the end of the block
+  if (read_only) return;  // the writes come as late as wait_group or the end of the block
+  q.retired += i;
   for (; i; --i) q.operations.pop_front();
   while (q.groups.size() > left) q.groups.pop_front();
 }
 
-void finish(AsyncQueue& q) {
-  commit(q);
-  wait_groups(q, 0, false);
+void perform_until(AsyncQueue& q, size_t issued) {
+  for (size_t i = 0; i + q.retired < issued; ++i) perform(q.operations[i]);
 }
 
 bool run_pending(Gang& g) {

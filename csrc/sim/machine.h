@@ -33,7 +33,7 @@
 
 namespace pynn::sim {
 
-using Where = std::source_location;   // file and line of a call, taken by a default argument
+using Where = std::source_location;  // file and line of a call, taken by a default argument
 
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -45,15 +45,15 @@ struct Launch {
   std::string name;
   dim3 grid, block, cluster;
   size_t dynamic_bytes = 0;
-  std::function<void()> body;   // the kernel with its arguments bound
+  std::function<void()> body;  // the kernel with its arguments bound
 };
 
 struct Meeting {
   const char* what = nullptr;
   Where where;
   unsigned needed = 0;
-  std::vector<Thread*> threads;    // those who have arrived ...
-  std::vector<void*> operands;     // ... and what each brought
+  std::vector<Thread*> threads;  // those who have arrived ...
+  std::vector<void*> operands;   // ... and what each brought
   race::Sync sync;
 };
 
@@ -61,46 +61,46 @@ struct Meeting {
 struct Collective {
   const char* what;
   Where where;
-  bool one_line = false;   // all must come from the same source line
-  bool orders = false;     // memory accesses before it happen before those after it
+  bool one_line = false;  // all must come from the same source line
+  bool orders = false;    // memory accesses before it happen before those after it
 };
 
 // Operations that a thread or warpgroup issued, run in order, waited for in groups.
 struct AsyncQueue {
   struct Operation {
-    std::function<void()> read;    // takes the source; may be empty
-    std::function<void()> write;   // has its effect
+    std::function<void()> read;   // takes the source; may be empty
+    std::function<void()> write;  // has its effect
     race::Ticket read_ticket, write_ticket;
     Where where;
     bool has_read = false, has_written = false, waited = false;
   };
-  std::deque<Operation> operations;    // issued and not yet waited for
-  std::deque<size_t> groups;           // operations in each committed group, oldest first
-  size_t open = 0;                     // issued since the last commit
+  std::deque<Operation> operations;  // issued and not yet waited for
+  std::deque<size_t> groups;         // operations in each committed group, oldest first
+  size_t open = 0;                   // issued since the last commit
+  size_t issued = 0, retired = 0;    // in all; of those, no longer in `operations`
   race::Stream stream;
-  bool idle() const { return operations.empty(); }
+  race::Ticket done;  // the last one that was waited for
 };
 
 struct Wait {
-  const char* what = nullptr;   // nullptr: runs or can run
+  const char* what = nullptr;  // nullptr: runs or can run
   Where where;
   const Meeting* meeting = nullptr;
   Block* mbarrier_block = nullptr;
-  uint32_t mbarrier = 0;        // address in that block's shared memory ...
-  uint32_t parity = 0;          // ... and the phase waited for
+  uint32_t mbarrier = 0;  // address in that block's shared memory ...
+  uint32_t parity = 0;    // ... and the phase waited for
 };
 
 struct Thread {
   Fiber fiber;
   uint3 index{};
   Block* block = nullptr;
-  unsigned rank = 0;       // in the block, x fastest
-  unsigned number = 0;     // in the gang
+  unsigned rank = 0;    // in the block, x fastest
+  unsigned number = 0;  // in the gang
   bool started = false, returned = false, yielded = false;
   Wait wait;
-  AsyncQueue copies;       // cp.async
-  AsyncQueue bulk;         // cp.async.bulk: shared to global
-  race::Stream loads;      // cp.async.bulk: global to shared
+  AsyncQueue copies;  // cp.async
+  AsyncQueue bulk;    // cp.async.bulk: shared to global
   bool cluster_arrived = false;
   uint64_t cluster_phase = 0;
 };
@@ -110,18 +110,19 @@ struct WarpMeeting {
   Meeting meeting;
 };
 
-struct Accumulators;   // wgmma.cpp
+struct Accumulators;  // wgmma.cpp
 
 struct Warpgroup {
   Meeting meeting;
   AsyncQueue queue;
   std::vector<std::shared_ptr<Accumulators>> in_flight;
+  std::vector<std::shared_ptr<Accumulators>> settled;  // whose results nobody has touched, perhaps
   bool fenced = false;
 };
 
 struct Mbarrier {
-  uint64_t word = 0;       // what the 8 bytes in shared memory must hold
-  bool visible = false;    // fenced since init, for other blocks and for the async proxy
+  uint64_t word = 0;     // what the 8 bytes in shared memory must hold
+  bool visible = false;  // fenced since init, for other blocks and for the async proxy
   unsigned init_by = 0;
   std::vector<Thread*> waiting;
   race::Sync sync;
@@ -129,8 +130,8 @@ struct Mbarrier {
 
 struct Block {
   uint3 index{};
-  unsigned rank = 0;       // in the cluster
-  unsigned live = 0;       // threads that have not returned
+  unsigned rank = 0;  // in the cluster
+  unsigned live = 0;  // threads that have not returned
   Gang* gang = nullptr;
   SharedMemory shared;
   Meeting barriers[16];
@@ -152,22 +153,22 @@ struct Gang {
   size_t used_blocks = 0;
   std::vector<std::unique_ptr<Thread>> threads;
   size_t used_threads = 0, live = 0;
-  std::vector<uint64_t> ready, batch;     // one bit for each thread
+  std::vector<uint64_t> ready, batch;  // one bit for each thread
   Fiber scheduler;
   StackPool stacks;
-  SharedLayout layout;                    // the same in all blocks of a launch
+  SharedLayout layout;  // the same in all blocks of a launch
   std::string error;
   bool cancelled = false;
   uint32_t random_state = 1;
-  std::vector<Load> loads;                // in flight, in the order of their issue
-  std::vector<AsyncQueue*> queues;        // that may have something in flight
+  std::vector<Load> loads;          // in flight, in the order of their issue
+  std::vector<AsyncQueue*> queues;  // that may have something in flight
   Meeting cluster_barrier;
   uint64_t cluster_phase = 0;
   unsigned cluster_arrivals = 0;
   uint64_t switches = 0, meetings = 0;
 
   uint32_t random(uint32_t below);
-  void run();                             // the blocks that `used_blocks` were set up for
+  void run();  // the blocks that `used_blocks` were set up for
 };
 
 // The thread that runs now; nullptr in host code and while the simulator itself works.
@@ -176,13 +177,13 @@ extern __thread Gang* gang __attribute__((tls_model("initial-exec")));
 
 // Ends the launch with an error that names kernel, block, thread, file and line.
 [[noreturn]] void fail(const std::string& message, Where where);
-std::string context(const Thread* thread);            // "block (0,0,0), thread (3,0,0)"
-std::string place(Where where);                       // "gelu.cu:30"
+std::string context(const Thread* thread);  // "block (0,0,0), thread (3,0,0)"
+std::string place(Where where);             // "gelu.cu:30"
 std::string deadlock_report(const Gang& gang, const char* headline);
 
-void wait_here(const char* what, Where where);        // until wake()
+void wait_here(const char* what, Where where);  // until wake()
 void wake(Thread& thread);
-void yield();                                         // lets the others go first
+void yield();  // lets the others go first
 
 using LastArrival = void (*)(Meeting& meeting, void* context);
 void meet(Meeting& meeting, unsigned needed, const Collective& how, void* operand = nullptr,
@@ -199,13 +200,17 @@ void submit_load(std::function<void()> run);
 void submit(AsyncQueue& queue, AsyncQueue::Operation operation);
 void commit(AsyncQueue& queue);
 void wait_groups(AsyncQueue& queue, size_t left, bool read_only);
-void finish(AsyncQueue& queue);                       // everything, committed or not
-bool run_pending(Gang& gang);                         // one asynchronous operation; false: none is left
+void perform_until(AsyncQueue& queue, size_t issued);  // the first `issued` operations of all
+bool run_pending(Gang& gang);  // one asynchronous operation; false: none is left
 
 // barrier.cluster counts the threads that have not exited: one has.
 void cluster_thread_left(Thread& thread);
 
-inline unsigned lane_of(const Thread& t) { return t.rank & 31; }
-inline unsigned warp_of(const Thread& t) { return t.rank >> 5; }
+inline unsigned lane_of(const Thread& t) {
+  return t.rank & 31;
+}
+inline unsigned warp_of(const Thread& t) {
+  return t.rank >> 5;
+}
 
 }  // namespace pynn::sim

@@ -10,7 +10,7 @@ namespace pynn::sim {
 
 namespace {
 
-constexpr int64_t MOST = (1 << 20) - 1;   // arrivals, and bytes outstanding (PTX ISA, mbarrier)
+constexpr int64_t MOST = (1 << 20) - 1;  // arrivals, and bytes outstanding (PTX ISA, mbarrier)
 
 struct Word {
   uint64_t phase, expected, pending;
@@ -19,7 +19,9 @@ struct Word {
   static Word unpack(uint64_t w) {
     return {w >> 63, w >> 42 & 0xFFFFF, w >> 22 & 0xFFFFF, int64_t(w << 42) >> 42};
   }
-  uint64_t pack() const { return phase << 63 | expected << 42 | pending << 22 | (uint64_t(tx) & 0x3FFFFF); }
+  uint64_t pack() const {
+    return phase << 63 | expected << 42 | pending << 22 | (uint64_t(tx) & 0x3FFFFF);
+  }
 };
 
 struct Found {
@@ -37,7 +39,9 @@ Found find(Block& own, uint32_t address, const char* what, Where where, bool rem
   uint64_t word;
   std::memcpy(&word, at.p, 8);
   if (word != it->second.word)
-    fail(std::string(what) + ": the mbarrier at " + hex(at.offset) + " was overwritten by ordinary stores", where);
+    fail(std::string(what) + ": the mbarrier at " + hex(at.offset) +
+             " was overwritten by ordinary stores",
+         where);
   return {it->second, at};
 }
 
@@ -72,7 +76,9 @@ void arrive(Found f, const char* what, uint32_t tx, Where where) {
   w.pending -= 1;
   w.tx += tx;
   if (w.tx > MOST)
-    fail(std::string(what) + ": expected at most 1048575 bytes outstanding, got " + std::to_string(w.tx), where);
+    fail(std::string(what) + ": expected at most 1048575 bytes outstanding, got " +
+             std::to_string(w.tx),
+         where);
   settle(f, w);
 }
 
@@ -85,11 +91,15 @@ void expect(const char* what, uint32_t bar, uint32_t tx, bool arrives, bool remo
   Word w = Word::unpack(f.m.word);
   w.tx += tx;
   if (w.tx > MOST)
-    fail(std::string(what) + ": expected at most 1048575 bytes outstanding, got " + std::to_string(w.tx), where);
+    fail(std::string(what) + ": expected at most 1048575 bytes outstanding, got " +
+             std::to_string(w.tx),
+         where);
   store(f, w);
 }
 
-bool passed(const Mbarrier& m, uint32_t parity) { return Word::unpack(m.word).phase != parity; }
+bool passed(const Mbarrier& m, uint32_t parity) {
+  return Word::unpack(m.word).phase != parity;
+}
 
 Found waited(uint32_t bar, uint32_t parity, const char* what, Where where) {
   if (parity > 1)
@@ -99,7 +109,8 @@ Found waited(uint32_t bar, uint32_t parity, const char* what, Where where) {
 
 }  // namespace
 
-void mbarrier_complete_tx(Block& own, uint32_t address, uint32_t bytes, const race::Ticket& ticket, Where where) {
+void mbarrier_complete_tx(Block& own, uint32_t address, uint32_t bytes, const race::Ticket& ticket,
+                          Where where) {
   Found f = find(own, address, "complete_tx", where, true);
   race::release(ticket, f.m.sync);
   Word w = Word::unpack(f.m.word);
@@ -118,16 +129,17 @@ void mbarrier_arrive_async(Block& own, uint32_t address, const race::Ticket& tic
 void mbarrier_check_async(uint32_t address, const char* what, Where where, bool remote) {
   const Found f = find_own(address, what, where, remote);
   if (!f.m.visible)
-    fail(std::string(what) + ": the mbarrier is not visible to the async proxy; expected fence.mbarrier_init or "
-                             "fence.proxy.async after mbarrier.init, by the same thread",
+    fail(std::string(what) +
+             ": the mbarrier is not visible to the async proxy; expected fence.mbarrier_init or "
+             "fence.proxy.async after mbarrier.init, by the same thread",
          where);
 }
 
 std::string describe_wait(const Thread& t) {
   const Word w = Word::unpack(t.wait.mbarrier_block->mbarriers.at(t.wait.mbarrier).word);
-  return "mbarrier " + hex(t.wait.mbarrier) + " for parity " + std::to_string(t.wait.parity) + ": it is in phase " +
-         std::to_string(w.phase) + ", " + std::to_string(w.pending) + " of " + std::to_string(w.expected) +
-         " arrivals and " + std::to_string(w.tx) + " bytes missing";
+  return "mbarrier " + hex(t.wait.mbarrier) + " for parity " + std::to_string(t.wait.parity) +
+         ": it is in phase " + std::to_string(w.phase) + ", " + std::to_string(w.pending) + " of " +
+         std::to_string(w.expected) + " arrivals and " + std::to_string(w.tx) + " bytes missing";
 }
 
 void mbarriers_fenced(Thread& t) {
@@ -146,7 +158,9 @@ void mbarrier_init(uint32_t bar, uint32_t count, Where where) {
   if (count == 0 || count > MOST)
     fail("mbarrier.init: count: expected 1 to 1048575, got " + std::to_string(count), where);
   if (at.block->mbarriers.count(at.offset))
-    fail("mbarrier.init: the mbarrier at " + hex(at.offset) + " is in use; expected mbarrier.inval before", where);
+    fail("mbarrier.init: the mbarrier at " + hex(at.offset) +
+             " is in use; expected mbarrier.inval before",
+         where);
   race::access(at.p, 8, race::Access::WRITE, where);
   Found f{at.block->mbarriers[at.offset], at};
   f.m.init_by = current->rank;
@@ -159,9 +173,13 @@ void mbarrier_inval(uint32_t bar, Where where) {
   f.at.block->mbarriers.erase(f.at.offset);
 }
 
-void fence_mbarrier_init() { mbarriers_fenced(*current); }
+void fence_mbarrier_init() {
+  mbarriers_fenced(*current);
+}
 
-void mbarrier_arrive(uint32_t bar, Where where) { expect("mbarrier.arrive", bar, 0, true, false, where); }
+void mbarrier_arrive(uint32_t bar, Where where) {
+  expect("mbarrier.arrive", bar, 0, true, false, where);
+}
 
 void mbarrier_expect_tx(uint32_t bar, uint32_t bytes, Where where) {
   expect("mbarrier.expect_tx", bar, bytes, false, false, where);
@@ -183,7 +201,7 @@ bool mbarrier_test_wait_parity(uint32_t bar, uint32_t parity, Where where) {
   const Found f = waited(bar, parity, "mbarrier.test_wait", where);
   current->wait.where = where;
   if (!passed(f.m, parity)) {
-    yield();   // it is polled: let the others go on
+    yield();  // it is polled: let the others go on
     return false;
   }
   race::acquire(f.m.sync);
@@ -194,7 +212,7 @@ bool mbarrier_try_wait_parity(uint32_t bar, uint32_t parity, Where where) {
   const Found f = waited(bar, parity, "mbarrier.try_wait", where);
   if (!passed(f.m, parity)) {
     if (options().async == Async::RANDOM && gang->random(8) == 0) {
-      yield();   // it may give up: a kernel must loop
+      yield();  // it may give up: a kernel must loop
       return false;
     }
     f.m.waiting.push_back(current);

@@ -20,7 +20,8 @@ void mbarrier_check_async(uint32_t address, const char* what, Where where, bool 
 // An arrival by asynchronous work (cp.async.mbarrier.arrive), without a thread.
 void mbarrier_arrive_async(Block& own, uint32_t address, const race::Ticket& ticket, Where where);
 std::string describe_wait(const Thread& t);
-void mbarriers_fenced(Thread& t);   // by a fence.mbarrier_init or fence.proxy.async of the initialising thread
+void mbarriers_fenced(
+    Thread& t);  // by a fence.mbarrier_init or fence.proxy.async of the initialising thread
 
 }  // namespace pynn::sim
 
@@ -35,7 +36,8 @@ void mbarrier_arrive(uint32_t bar, Where where = Where::current());
 void mbarrier_expect_tx(uint32_t bar, uint32_t bytes, Where where = Where::current());
 void mbarrier_arrive_expect_tx(uint32_t bar, uint32_t bytes, Where where = Where::current());
 void mbarrier_arrive_cluster(uint32_t bar, Where where = Where::current());
-void mbarrier_arrive_expect_tx_cluster(uint32_t bar, uint32_t bytes, Where where = Where::current());
+void mbarrier_arrive_expect_tx_cluster(uint32_t bar, uint32_t bytes,
+                                       Where where = Where::current());
 bool mbarrier_test_wait_parity(uint32_t bar, uint32_t parity, Where where = Where::current());
 bool mbarrier_try_wait_parity(uint32_t bar, uint32_t parity, Where where = Where::current());
 void mbarrier_wait_parity(uint32_t bar, uint32_t parity, Where where = Where::current());

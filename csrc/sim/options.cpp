@@ -22,15 +22,16 @@ Order order_of(std::string_view word) {
   if (word == "ascending") return Order::ASCENDING;
   if (word == "descending") return Order::DESCENDING;
   if (word == "random") return Order::RANDOM;
-  throw std::invalid_argument("[set_schedule] order: expected ascending, descending or random, got " +
-                              std::string(word));
+  throw std::invalid_argument(
+      "[set_schedule] order: expected ascending, descending or random, got " + std::string(word));
 }
 
 Async async_of(std::string_view word) {
   if (word == "now") return Async::NOW;
   if (word == "late") return Async::LATE;
   if (word == "random") return Async::RANDOM;
-  throw std::invalid_argument("[set_schedule] async: expected now, late or random, got " + std::string(word));
+  throw std::invalid_argument("[set_schedule] async: expected now, late or random, got " +
+                              std::string(word));
 }
 
 Options from_environment() {

@@ -32,11 +32,11 @@ struct Options {
 struct Counters {
   uint64_t launches = 0;
   uint64_t blocks = 0;
-  uint64_t switches = 0;              // from one CUDA thread to another
-  uint64_t barriers = 0;              // completed barriers, shuffles, votes and warp-wide instructions
-  uint64_t async_bytes = 0;           // moved by TMA and cp.async between global and shared memory
-  uint64_t global_load_bytes = 0;     // race-detector build only
-  uint64_t global_store_bytes = 0;    // race-detector build only
+  uint64_t switches = 0;           // from one CUDA thread to another
+  uint64_t barriers = 0;           // completed barriers, shuffles, votes and warp-wide instructions
+  uint64_t async_bytes = 0;        // moved by TMA and cp.async between global and shared memory
+  uint64_t global_load_bytes = 0;  // race-detector build only
+  uint64_t global_store_bytes = 0;  // race-detector build only
 };
 
 Options& options();

@@ -57,23 +57,24 @@ struct Ticket {
 
 void begin_launch();
 void begin_gang(Gang& gang);
-std::string end_gang();   // the races found, or ""
+std::string end_gang();  // the races found, or ""
 
 void release(Sync& sync);
 void complete(Sync& sync);
 void acquire(Sync& sync);
 void fence_proxy_async();
-void fence();                                       // __threadfence and its kin
-void access(const void* p, size_t bytes, Access kind, Where where);   // by the current thread
-void atomic(const void* p, size_t bytes, Where where);                // an atomic: both release and acquire
-void release_at(const void* p);                     // st.release, red.release
-void acquire_at(const void* p);                     // ld.acquire
+void fence();                                                        // __threadfence and its kin
+void access(const void* p, size_t bytes, Access kind, Where where);  // by the current thread
+void atomic(const void* p, size_t bytes, Where where);  // an atomic: both release and acquire
+void release_at(const void* p);                         // st.release, red.release
+void acquire_at(const void* p);                         // ld.acquire
 
-void joined(Stream& stream, Thread& thread);        // the stream's next operation knows what thread knows
-Ticket issue(Stream& stream);                       // one operation; it may run later
+void joined(Stream& stream, Thread& thread);  // the stream's next operation knows what thread knows
+Ticket issue(Stream& stream);        // one operation; it may run later, in the stream's order
+Ticket issue_alone(Thread& thread);  // one operation that no other is ordered with
 void access(const Ticket& t, const void* p, size_t bytes, Access kind, Proxy proxy, Where where);
 void release(const Ticket& t, Sync& sync);
-void acquire(const Ticket& t);                      // the current thread waited for it
+void acquire(const Ticket& t);  // the current thread waited for it
 
 #else
 
@@ -82,7 +83,9 @@ struct Stream {};
 struct Ticket {};
 inline void begin_launch() {}
 inline void begin_gang(Gang&) {}
-inline std::string end_gang() { return {}; }
+inline std::string end_gang() {
+  return {};
+}
 inline void release(Sync&) {}
 inline void complete(Sync&) {}
 inline void acquire(Sync&) {}
@@ -93,7 +96,12 @@ inline void atomic(const void*, size_t, Where) {}
 inline void release_at(const void*) {}
 inline void acquire_at(const void*) {}
 inline void joined(Stream&, Thread&) {}
-inline Ticket issue(Stream&) { return {}; }
+inline Ticket issue(Stream&) {
+  return {};
+}
+inline Ticket issue_alone(Thread&) {
+  return {};
+}
 inline void access(const Ticket&, const void*, size_t, Access, Proxy, Where) {}
 inline void release(const Ticket&, Sync&) {}
 inline void acquire(const Ticket&) {}

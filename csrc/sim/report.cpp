@@ -34,11 +34,13 @@ std::string deadlock_report(const Gang& g, const char* headline) {
     }
   }
   const uint3 b = g.blocks[0]->index;
-  std::string text = "[" + g.launch->name + "] " + headline + "; block (" + std::to_string(b.x) + "," +
-                     std::to_string(b.y) + "," + std::to_string(b.z) + ")" +
-                     (cluster ? " and the " + std::to_string(g.used_blocks - 1) + " more of its cluster" : "");
+  std::string text =
+      "[" + g.launch->name + "] " + headline + "; block (" + std::to_string(b.x) + "," +
+      std::to_string(b.y) + "," + std::to_string(b.z) + ")" +
+      (cluster ? " and the " + std::to_string(g.used_blocks - 1) + " more of its cluster" : "");
   for (const auto& [key, group] : groups)
-    text += "\n  " + std::to_string(group.count) + " thread(s) " + key + "  (" + group.threads + ")";
+    text +=
+        "\n  " + std::to_string(group.count) + " thread(s) " + key + "  (" + group.threads + ")";
   return text;
 }
 

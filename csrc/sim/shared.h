@@ -21,8 +21,9 @@ struct ArrayName {
 
 template <class T, ArrayName NAME, size_t ALIGN = 16>
 T& shared(sim::Where where = sim::Where::current()) {
-  static const char id = 0;   // its address: one for each type and name
-  return *static_cast<T*>(sim::shared_array(&id, NAME.text, sizeof(T), std::max(ALIGN, alignof(T)), where));
+  static const char id = 0;  // its address: one for each type and name
+  return *static_cast<T*>(
+      sim::shared_array(&id, NAME.text, sizeof(T), std::max(ALIGN, alignof(T)), where));
 }
 
 template <class T>

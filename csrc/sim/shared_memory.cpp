@@ -32,7 +32,8 @@ const SharedArray* SharedLayout::find(const void* id, const char* name, size_t b
     if (a.id == id) return &a;
   static_bytes += bytes;
   if (static_bytes > STATIC_SHARED_LIMIT) {
-    *why = "static shared memory: expected at most 49152 bytes, got " + std::to_string(static_bytes);
+    *why =
+        "static shared memory: expected at most 49152 bytes, got " + std::to_string(static_bytes);
     return nullptr;
   }
   if (static_bytes + dynamic_bytes > SHARED_LIMIT) {
@@ -78,15 +79,18 @@ std::string SharedMemory::damage(const SharedLayout& layout) {
   std::string found;
   for (size_t i = 0; i <= layout.arrays.size() && found.empty(); ++i) {
     const bool last = i == layout.arrays.size();
-    const uint32_t to = last ? uint32_t(std::min(ARENA_BYTES, layout.used + 1024)) : layout.arrays[i].offset;
+    const uint32_t to =
+        last ? uint32_t(std::min(ARENA_BYTES, layout.used + 1024)) : layout.arrays[i].offset;
     for (uint32_t o = from; o < to; ++o) {
       if (static_cast<unsigned char>(arena_[o]) == 0xFF) continue;
       if (before && (last || o - (before->offset + before->bytes) <= to - o)) {
-        found = "shared memory: byte " + std::to_string(o - before->offset) + " of \"" + before->name +
-                "\" was written, which has " + std::to_string(before->bytes) + " bytes";
+        found = "shared memory: byte " + std::to_string(o - before->offset) + " of \"" +
+                before->name + "\" was written, which has " + std::to_string(before->bytes) +
+                " bytes";
       } else {
         found = "shared memory: byte -" + std::to_string(to - o) +
-                (last ? std::string() : " before \"" + std::string(layout.arrays[i].name) + "\"") + " was written";
+                (last ? std::string() : " before \"" + std::string(layout.arrays[i].name) + "\"") +
+                " was written";
       }
       break;
     }

@@ -18,13 +18,13 @@
 
 namespace pynn::sim {
 
-constexpr size_t SHARED_LIMIT = 227 * 1024;        // per block on sm_90
+constexpr size_t SHARED_LIMIT = 227 * 1024;  // per block on sm_90
 constexpr size_t STATIC_SHARED_LIMIT = 48 * 1024;
 constexpr size_t ARENA_BYTES = 256 * 1024;
 constexpr size_t RED_ZONE = 64;
 
 struct SharedArray {
-  const void* id;       // what identifies the array: its type and its name
+  const void* id;  // what identifies the array: its type and its name
   const char* name;
   uint32_t offset;
   uint32_t bytes;
@@ -33,13 +33,14 @@ struct SharedArray {
 // Found while the first block runs, then the same for every block: mapa needs equal offsets.
 struct SharedLayout {
   std::vector<SharedArray> arrays;
-  size_t used = 0;            // bytes of the arena
-  size_t static_bytes = 0;    // bytes of the arrays alone
+  size_t used = 0;          // bytes of the arena
+  size_t static_bytes = 0;  // bytes of the arrays alone
   size_t dynamic_bytes = 0;
 
   void begin(size_t dynamic);
   // The array, added if it is new; nullptr if it does not fit, with the reason in *why.
-  const SharedArray* find(const void* id, const char* name, size_t bytes, size_t align, std::string* why);
+  const SharedArray* find(const void* id, const char* name, size_t bytes, size_t align,
+                          std::string* why);
 };
 
 class SharedMemory {
@@ -49,19 +50,20 @@ class SharedMemory {
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
 
-  void begin(const SharedLayout& layout);            // fill, poison, open the known arrays
+  void begin(const SharedLayout& layout);  // fill, poison, open the known arrays
   void open(const SharedArray& array);
-  std::string damage(const SharedLayout& layout);    // a red zone that was written, or ""
+  std::string damage(const SharedLayout& layout);  // a red zone that was written, or ""
 
   char* at(uint32_t offset) { return arena_ + offset; }
   bool contains(const void* p) const {
-    return static_cast<const char*>(p) >= arena_ && static_cast<const char*>(p) < arena_ + ARENA_BYTES;
+    return static_cast<const char*>(p) >= arena_ &&
+           static_cast<const char*>(p) < arena_ + ARENA_BYTES;
   }
   uint32_t offset(const void* p) const { return uint32_t(static_cast<const char*>(p) - arena_); }
 
  private:
   char* arena_;
-  size_t dirty_ = ARENA_BYTES;   // bytes that may not be 0xFF
+  size_t dirty_ = ARENA_BYTES;  // bytes that may not be 0xFF
 };
 
 }  // namespace pynn::sim

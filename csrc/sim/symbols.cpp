@@ -27,7 +27,8 @@ std::map<uint64_t, std::string> functions_of(const char* path) {
     return bool(file.read(static_cast<char*>(to), std::streamsize(bytes)));
   };
   ElfW(Ehdr) header;
-  if (!read(0, &header, sizeof header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG)) return found;
+  if (!read(0, &header, sizeof header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG))
+    return found;
   std::vector<ElfW(Shdr)> sections(header.e_shnum);
   if (!read(header.e_shoff, sections.data(), sections.size() * sizeof(sections[0]))) return found;
   for (const auto& s : sections) {
@@ -37,7 +38,8 @@ std::map<uint64_t, std::string> functions_of(const char* path) {
     if (!read(s.sh_offset, symbols.data(), s.sh_size)) continue;
     if (!read(sections[s.sh_link].sh_offset, names.data(), names.size())) continue;
     for (const auto& symbol : symbols)
-      if (ELF64_ST_TYPE(symbol.st_info) == STT_FUNC) found[symbol.st_value] = names.c_str() + symbol.st_name;
+      if (ELF64_ST_TYPE(symbol.st_info) == STT_FUNC)
+        found[symbol.st_value] = names.c_str() + symbol.st_name;
   }
   return found;
 }
@@ -51,7 +53,8 @@ std::string short_name(std::string name) {
     if (c == ')' || c == '>') ++depth;
     if (c == '(' || c == '<') --depth;
     if (c == '(' && depth == 0 && end == name.size()) end = i;
-    if (depth == 0 && end != name.size() && i < end && (c == ' ' || (c == ':' && name[i - 1] == ':'))) {
+    if (depth == 0 && end != name.size() && i < end &&
+        (c == ' ' || (c == ':' && name[i - 1] == ':'))) {
       begin = i + 1;
       break;
     }

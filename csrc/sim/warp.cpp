@@ -8,11 +8,13 @@ namespace {
 struct Operand {
   uint64_t value = 0;
   unsigned lane = 0;
-  unsigned source = 0;   // of a shuffle: the lane to read
+  unsigned source = 0;  // of a shuffle: the lane to read
   uint64_t result = 0;
 };
 
-Operand& operand(void* p) { return *static_cast<Operand*>(p); }
+Operand& operand(void* p) {
+  return *static_cast<Operand*>(p);
+}
 
 Operand* of_lane(Meeting& m, unsigned lane) {
   for (void* p : m.operands)
@@ -35,29 +37,40 @@ void sync_threads(const char* what, Where where) {
 
 unsigned sync_threads_vote(const char* what, int predicate, Where where) {
   Operand o = mine(predicate != 0);
-  meet(
-      current->block->barriers[0], gang->block_threads, {what, where, true, true}, &o,
-      [](Meeting& m, void*) {
-        uint64_t sum = 0;
-        for (void* p : m.operands) sum += operand(p).value;
-        for (void* p : m.operands) operand(p).result = sum;
-      });
+  meet(current->block->barriers[0], gang->block_threads, {what, where, true, true}, &o,
+       [](Meeting& m, void*) {
+         uint64_t sum = 0;
+         for (void* p : m.operands) sum += operand(p).value;
+         for (void* p : m.operands) operand(p).result = sum;
+       });
   return unsigned(o.result);
 }
 
-void sync_warp(uint32_t mask, Where where) { meet_warp(mask, {"__syncwarp", where, false, true}); }
+void sync_warp(uint32_t mask, Where where) {
+  meet_warp(mask, {"__syncwarp", where, false, true});
+}
 
-uint64_t shuffle(const char* what, uint32_t mask, uint64_t value, Shuffle kind, int n, int width, Where where) {
+uint64_t shuffle(const char* what, uint32_t mask, uint64_t value, Shuffle kind, int n, int width,
+                 Where where) {
   if (width < 1 || width > 32 || (width & (width - 1)))
-    fail(std::string(what) + ": width: expected 1, 2, 4, 8, 16 or 32, got " + std::to_string(width), where);
+    fail(std::string(what) + ": width: expected 1, 2, 4, 8, 16 or 32, got " + std::to_string(width),
+         where);
   Operand o = mine(value);
   const int lane = int(o.lane), first = lane & ~(width - 1), last = first + width - 1;
   int source = lane;
   switch (kind) {
-    case Shuffle::INDEX: source = first + (n & (width - 1)); break;
-    case Shuffle::UP: source = lane - n >= first ? lane - n : lane; break;
-    case Shuffle::DOWN: source = lane + n <= last ? lane + n : lane; break;
-    case Shuffle::XOR: source = (lane ^ n) <= last ? lane ^ n : lane; break;
+    case Shuffle::INDEX:
+      source = first + (n & (width - 1));
+      break;
+    case Shuffle::UP:
+      source = lane - n >= first ? lane - n : lane;
+      break;
+    case Shuffle::DOWN:
+      source = lane + n <= last ? lane + n : lane;
+      break;
+    case Shuffle::XOR:
+      source = (lane ^ n) <= last ? lane ^ n : lane;
+      break;
   }
   o.source = unsigned(source);
   struct Context {
@@ -71,8 +84,9 @@ uint64_t shuffle(const char* what, uint32_t mask, uint64_t value, Shuffle kind, 
         for (void* p : m.operands) {
           const Operand* from = of_lane(m, operand(p).source);
           if (!from)
-            fail(std::string(at.what) + ": lane " + std::to_string(operand(p).lane) + " reads lane " +
-                     std::to_string(operand(p).source) + ", which does not take part",
+            fail(std::string(at.what) + ": lane " + std::to_string(operand(p).lane) +
+                     " reads lane " + std::to_string(operand(p).source) +
+                     ", which does not take part",
                  at.where);
           operand(p).result = from->value;
         }
@@ -96,7 +110,8 @@ unsigned match_any(uint32_t mask, uint64_t value, Where where) {
   meet_warp(mask, {"__match_any_sync", where}, &o, [](Meeting& m, void*) {
     for (void* p : m.operands)
       for (void* q : m.operands)
-        if (operand(q).value == operand(p).value) operand(p).result |= uint64_t(1) << operand(q).lane;
+        if (operand(q).value == operand(p).value)
+          operand(p).result |= uint64_t(1) << operand(q).lane;
   });
   return unsigned(o.result);
 }
@@ -126,14 +141,30 @@ unsigned reduce(const char* what, uint32_t mask, unsigned value, Reduce kind, Wh
         for (size_t i = 1; i < m.operands.size(); ++i) {
           const unsigned v = unsigned(operand(m.operands[i]).value);
           switch (kind) {
-            case Reduce::ADD: r += v; break;
-            case Reduce::MIN: r = v < r ? v : r; break;
-            case Reduce::MAX: r = v > r ? v : r; break;
-            case Reduce::MIN_SIGNED: r = int(v) < int(r) ? v : r; break;
-            case Reduce::MAX_SIGNED: r = int(v) > int(r) ? v : r; break;
-            case Reduce::AND: r &= v; break;
-            case Reduce::OR: r |= v; break;
-            case Reduce::XOR: r ^= v; break;
+            case Reduce::ADD:
+              r += v;
+              break;
+            case Reduce::MIN:
+              r = v < r ? v : r;
+              break;
+            case Reduce::MAX:
+              r = v > r ? v : r;
+              break;
+            case Reduce::MIN_SIGNED:
+              r = int(v) < int(r) ? v : r;
+              break;
+            case Reduce::MAX_SIGNED:
+              r = int(v) > int(r) ? v : r;
+              break;
+            case Reduce::AND:
+              r &= v;
+              break;
+            case Reduce::OR:
+              r |= v;
+              break;
+            case Reduce::XOR:
+              r ^= v;
+              break;
           }
         }
         for (void* p : m.operands) operand(p).result = r;

@@ -58,8 +58,9 @@ inline constexpr int warpSize = 32;
 #define assert(condition) ((void)0)
 #else
 #define assert(condition) \
-  ((condition) ? (void)0  \
-               : ::pynn::sim::fail("assert(" #condition ") failed", ::pynn::sim::Where::current()))
+  ((condition)            \
+       ? (void)0          \
+       : ::pynn::sim::fail("assert(" #condition ") failed", ::pynn::sim::Where::current()))
 #endif
 
 [[noreturn]] inline void __trap(pynn::sim::Where where = pynn::sim::Where::current()) {
@@ -67,43 +68,119 @@ inline constexpr int warpSize = 32;
 }
 
 // ---- time
-inline void __nanosleep(unsigned) { pynn::sim::yield(); }
-inline long long clock64() { return (long long)(pynn::sim::gang->switches); }
-inline clock_t clock() { return clock_t(clock64()); }
+inline void __nanosleep(unsigned) {
+  pynn::sim::yield();
+}
+inline long long clock64() {
+  return (long long)(pynn::sim::gang->switches);
+}
+inline clock_t clock() {
+  return clock_t(clock64());
+}
 
 // ---- loads and stores with a cache hint: the hint changes nothing here
-template <class T> inline T __ldg(const T* p) { return *p; }
-template <class T> inline T __ldca(const T* p) { return *p; }
-template <class T> inline T __ldcg(const T* p) { return *p; }
-template <class T> inline T __ldcs(const T* p) { return *p; }
-template <class T> inline T __ldlu(const T* p) { return *p; }
-template <class T> inline T __ldcv(const T* p) { return *p; }
-template <class T> inline void __stwb(T* p, T v) { *p = v; }
-template <class T> inline void __stcg(T* p, T v) { *p = v; }
-template <class T> inline void __stcs(T* p, T v) { *p = v; }
-template <class T> inline void __stwt(T* p, T v) { *p = v; }
+template <class T>
+inline T __ldg(const T* p) {
+  return *p;
+}
+template <class T>
+inline T __ldca(const T* p) {
+  return *p;
+}
+template <class T>
+inline T __ldcg(const T* p) {
+  return *p;
+}
+template <class T>
+inline T __ldcs(const T* p) {
+  return *p;
+}
+template <class T>
+inline T __ldlu(const T* p) {
+  return *p;
+}
+template <class T>
+inline T __ldcv(const T* p) {
+  return *p;
+}
+template <class T>
+inline void __stwb(T* p, T v) {
+  *p = v;
+}
+template <class T>
+inline void __stcg(T* p, T v) {
+  *p = v;
+}
+template <class T>
+inline void __stcs(T* p, T v) {
+  *p = v;
+}
+template <class T>
+inline void __stwt(T* p, T v) {
+  *p = v;
+}
 
 // ---- integers
-inline int min(int a, int b) { return a < b ? a : b; }
-inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
-inline long min(long a, long b) { return a < b ? a : b; }
-inline long long min(long long a, long long b) { return a < b ? a : b; }
-inline unsigned long min(unsigned long a, unsigned long b) { return a < b ? a : b; }
-inline float min(float a, float b) { return fminf(a, b); }
-inline double min(double a, double b) { return fmin(a, b); }
-inline int max(int a, int b) { return a > b ? a : b; }
-inline unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
-inline long max(long a, long b) { return a > b ? a : b; }
-inline long long max(long long a, long long b) { return a > b ? a : b; }
-inline unsigned long max(unsigned long a, unsigned long b) { return a > b ? a : b; }
-inline float max(float a, float b) { return fmaxf(a, b); }
-inline double max(double a, double b) { return fmax(a, b); }
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
-inline int __clz(int x) { return x ? __builtin_clz(unsigned(x)) : 32; }
-inline int __clzll(long long x) { return x ? __builtin_clzll((unsigned long long)x) : 64; }
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline int __ffsll(long long x) { return __builtin_ffsll(x); }
+inline int min(int a, int b) {
+  return a < b ? a : b;
+}
+inline unsigned min(unsigned a, unsigned b) {
+  return a < b ? a : b;
+}
+inline long min(long a, long b) {
+  return a < b ? a : b;
+}
+inline long long min(long long a, long long b) {
+  return a < b ? a : b;
+}
+inline unsigned long min(unsigned long a, unsigned long b) {
+  return a < b ? a : b;
+}
+inline float min(float a, float b) {
+  return fminf(a, b);
+}
+inline double min(double a, double b) {
+  return fmin(a, b);
+}
+inline int max(int a, int b) {
+  return a > b ? a : b;
+}
+inline unsigned max(unsigned a, unsigned b) {
+  return a > b ? a : b;
+}
+inline long max(long a, long b) {
+  return a > b ? a : b;
+}
+inline long long max(long long a, long long b) {
+  return a > b ? a : b;
+}
+inline unsigned long max(unsigned long a, unsigned long b) {
+  return a > b ? a : b;
+}
+inline float max(float a, float b) {
+  return fmaxf(a, b);
+}
+inline double max(double a, double b) {
+  return fmax(a, b);
+}
+inline int __popc(unsigned x) {
+  return __builtin_popcount(x);
+}
+inline int __popcll(unsigned long long x) {
+  return __builtin_popcountll(x);
+}
+inline int __clz(int x) {
+  return x ? __builtin_clz(unsigned(x)) : 32;
+}
+inline int __clzll(long long x) {
+  return x ? __builtin_clzll((unsigned long long)x) : 64;
+}
+inline int __ffs(int x) {
+  return __builtin_ffs(x);
+}
+inline int __ffsll(long long x) {
+  return __builtin_ffsll(x);
+}
 inline unsigned __brev(unsigned x) {
   unsigned r = 0;
   for (int i = 0; i < 32; ++i) r |= (x >> i & 1) << (31 - i);
@@ -120,8 +197,12 @@ inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
   }
   return r;
 }
-inline int __mulhi(int a, int b) { return int(int64_t(a) * b >> 32); }
-inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned(uint64_t(a) * b >> 32); }
+inline int __mulhi(int a, int b) {
+  return int(int64_t(a) * b >> 32);
+}
+inline unsigned __umulhi(unsigned a, unsigned b) {
+  return unsigned(uint64_t(a) * b >> 32);
+}
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return (unsigned long long)((unsigned __int128)a * b >> 64);
 }
@@ -133,58 +214,149 @@ inline unsigned __funnelshift_r(unsigned lo, unsigned hi, unsigned n) {
 }
 
 // ---- the same bits as another type
-inline int __float_as_int(float x) { return __builtin_bit_cast(int, x); }
-inline unsigned __float_as_uint(float x) { return __builtin_bit_cast(unsigned, x); }
-inline float __int_as_float(int x) { return __builtin_bit_cast(float, x); }
-inline float __uint_as_float(unsigned x) { return __builtin_bit_cast(float, x); }
-inline long long __double_as_longlong(double x) { return __builtin_bit_cast(long long, x); }
-inline double __longlong_as_double(long long x) { return __builtin_bit_cast(double, x); }
+inline int __float_as_int(float x) {
+  return __builtin_bit_cast(int, x);
+}
+inline unsigned __float_as_uint(float x) {
+  return __builtin_bit_cast(unsigned, x);
+}
+inline float __int_as_float(int x) {
+  return __builtin_bit_cast(float, x);
+}
+inline float __uint_as_float(unsigned x) {
+  return __builtin_bit_cast(float, x);
+}
+inline long long __double_as_longlong(double x) {
+  return __builtin_bit_cast(long long, x);
+}
+inline double __longlong_as_double(long long x) {
+  return __builtin_bit_cast(double, x);
+}
 
 // ---- float to integer, as the device: saturating, NaN to 0
-template <class To, class From> inline To pynn_sim_saturate(From x) {
+template <class To, class From>
+inline To pynn_sim_saturate(From x) {
   if (x != x) return 0;
   if (x >= From(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
   if (x <= From(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
   return To(x);
 }
-inline int __float2int_rn(float x) { return pynn_sim_saturate<int>(rintf(x)); }
-inline int __float2int_rz(float x) { return pynn_sim_saturate<int>(truncf(x)); }
-inline int __float2int_rd(float x) { return pynn_sim_saturate<int>(floorf(x)); }
-inline int __float2int_ru(float x) { return pynn_sim_saturate<int>(ceilf(x)); }
-inline unsigned __float2uint_rn(float x) { return pynn_sim_saturate<unsigned>(rintf(x)); }
-inline unsigned __float2uint_rz(float x) { return pynn_sim_saturate<unsigned>(truncf(x)); }
-inline float __int2float_rn(int x) { return float(x); }
-inline float __uint2float_rn(unsigned x) { return float(x); }
+inline int __float2int_rn(float x) {
+  return pynn_sim_saturate<int>(rintf(x));
+}
+inline int __float2int_rz(float x) {
+  return pynn_sim_saturate<int>(truncf(x));
+}
+inline int __float2int_rd(float x) {
+  return pynn_sim_saturate<int>(floorf(x));
+}
+inline int __float2int_ru(float x) {
+  return pynn_sim_saturate<int>(ceilf(x));
+}
+inline unsigned __float2uint_rn(float x) {
+  return pynn_sim_saturate<unsigned>(rintf(x));
+}
+inline unsigned __float2uint_rz(float x) {
+  return pynn_sim_saturate<unsigned>(truncf(x));
+}
+inline float __int2float_rn(int x) {
+  return float(x);
+}
+inline float __uint2float_rn(unsigned x) {
+  return float(x);
+}
 
 // ---- mathematics
-inline float __expf(float x) { return expf(x); }
-inline float __exp10f(float x) { return powf(10.0f, x); }
-inline float __logf(float x) { return logf(x); }
-inline float __log2f(float x) { return log2f(x); }
-inline float __log10f(float x) { return log10f(x); }
-inline float __powf(float x, float y) { return powf(x, y); }
-inline float __sinf(float x) { return sinf(x); }
-inline float __cosf(float x) { return cosf(x); }
-inline float __tanf(float x) { return tanf(x); }
-inline float __tanhf(float x) { return tanhf(x); }
-inline void __sincosf(float x, float* s, float* c) { *s = sinf(x), *c = cosf(x); }
-inline float __saturatef(float x) { return x >= 1.0f ? 1.0f : x > 0.0f ? x : 0.0f; }
-inline float __fdividef(float x, float y) { return x / y; }
-inline float fdividef(float x, float y) { return x / y; }
-inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-inline double rsqrt(double x) { return 1.0 / sqrt(x); }
-inline float rcbrtf(float x) { return 1.0f / cbrtf(x); }
-inline float __frcp_rn(float x) { return 1.0f / x; }
-inline float __frsqrt_rn(float x) { return float(1.0 / sqrt(double(x))); }
-inline float __fsqrt_rn(float x) { return sqrtf(x); }
-inline float __fadd_rn(float x, float y) { return x + y; }
-inline float __fsub_rn(float x, float y) { return x - y; }
-inline float __fmul_rn(float x, float y) { return x * y; }
-inline float __fdiv_rn(float x, float y) { return x / y; }
-inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
-inline double __dadd_rn(double x, double y) { return x + y; }
-inline double __dmul_rn(double x, double y) { return x * y; }
-inline double __fma_rn(double x, double y, double z) { return fma(x, y, z); }
-inline float sinpif(float x) { return float(sin(M_PI * double(x))); }
-inline float cospif(float x) { return float(cos(M_PI * double(x))); }
-inline float normcdff(float x) { return 0.5f * erfcf(-x * float(M_SQRT1_2)); }
+inline float __expf(float x) {
+  return expf(x);
+}
+inline float __exp10f(float x) {
+  return powf(10.0f, x);
+}
+inline float __logf(float x) {
+  return logf(x);
+}
+inline float __log2f(float x) {
+  return log2f(x);
+}
+inline float __log10f(float x) {
+  return log10f(x);
+}
+inline float __powf(float x, float y) {
+  return powf(x, y);
+}
+inline float __sinf(float x) {
+  return sinf(x);
+}
+inline float __cosf(float x) {
+  return cosf(x);
+}
+inline float __tanf(float x) {
+  return tanf(x);
+}
+inline float __tanhf(float x) {
+  return tanhf(x);
+}
+inline void __sincosf(float x, float* s, float* c) {
+  *s = sinf(x), *c = cosf(x);
+}
+inline float __saturatef(float x) {
+  return x >= 1.0f ? 1.0f : x > 0.0f ? x : 0.0f;
+}
+inline float __fdividef(float x, float y) {
+  return x / y;
+}
+inline float fdividef(float x, float y) {
+  return x / y;
+}
+inline float rsqrtf(float x) {
+  return 1.0f / sqrtf(x);
+}
+inline double rsqrt(double x) {
+  return 1.0 / sqrt(x);
+}
+inline float rcbrtf(float x) {
+  return 1.0f / cbrtf(x);
+}
+inline float __frcp_rn(float x) {
+  return 1.0f / x;
+}
+inline float __frsqrt_rn(float x) {
+  return float(1.0 / sqrt(double(x)));
+}
+inline float __fsqrt_rn(float x) {
+  return sqrtf(x);
+}
+inline float __fadd_rn(float x, float y) {
+  return x + y;
+}
+inline float __fsub_rn(float x, float y) {
+  return x - y;
+}
+inline float __fmul_rn(float x, float y) {
+  return x * y;
+}
+inline float __fdiv_rn(float x, float y) {
+  return x / y;
+}
+inline float __fmaf_rn(float x, float y, float z) {
+  return fmaf(x, y, z);
+}
+inline double __dadd_rn(double x, double y) {
+  return x + y;
+}
+inline double __dmul_rn(double x, double y) {
+  return x * y;
+}
+inline double __fma_rn(double x, double y, double z) {
+  return fma(x, y, z);
+}
+inline float sinpif(float x) {
+  return float(sin(M_PI * double(x)));
+}
+inline float cospif(float x) {
+  return float(cos(M_PI * double(x)));
+}
+inline float normcdff(float x) {
+  return 0.5f * erfcf(-x * float(M_SQRT1_2));
+}

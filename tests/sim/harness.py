@@ -1,0 +1,175 @@
+"""Builds kernel files for the simulator, in each of its variants, and calls them through ctypes.
+
+    library("sgemm")                     the launchers of kernels/sgemm.cu
+    library("sgemm").schedule("random", "late", seed=3)
+    library("sgemm").call("sgemm", A, B, C, M, N, K)      RuntimeError with the simulator's message
+
+The variant is that of PYNN_SIM_TEST_VARIANT: plain, address or race. Objects are kept under the user's cache
+directory, by a hash of everything that went into them.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNELS = Path(__file__).parent / "kernels"
+VARIANT = os.environ.get("PYNN_SIM_TEST_VARIANT", "plain")
+CXX = os.environ.get("CXX", "g++")
+
+COMMON = ["-std=c++20", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-DPYNN_SIM", "-Wall", "-Wextra"]
+COMMON += ["-Wno-restrict", "-Wno-unknown-pragmas"]
+RUNTIME = {
+    "plain": [],
+    "address": [
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
+        "-fno-omit-frame-pointer",
+    ],
+    "race": ["-DPYNN_SIM_RACE"],
+}
+KERNEL = RUNTIME | {
+    "race": ["-DPYNN_SIM_RACE", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"],
+}
+LINK = {"plain": [], "address": ["-fsanitize=address,undefined"], "race": []}
+
+
+@functools.cache
+def cuda_include():
+    """The directories of CUDA's headers, or None."""
+    roots = [os.environ.get("CUDA_HOME", ""), "/usr/local/cuda", "/opt/cuda"]
+    if nvcc := shutil.which("nvcc"):
+        roots.insert(0, str(Path(nvcc).resolve().parents[1]))
+    try:
+        import nvidia
+
+        roots += [str(Path(p) / "cu13") for p in nvidia.__path__]
+    except ImportError:
+        pass
+    for root in filter(None, roots):
+        include = Path(root) / "include"
+        if (include / "cuda_fp8.h").exists() and (include / "crt/host_defines.h").exists():
+            return [include, include / "cccl"]
+    return None
+
+
+def missing():
+    """Why nothing can be built here, or ""."""
+    if shutil.which(CXX) is None:
+        return f"no C++ compiler {CXX}"
+    if cuda_include() is None:
+        return "no CUDA headers: install a toolkit or cuda-toolkit[crt,cudart,cccl]"
+    return ""
+
+
+@functools.cache
+def cache():
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pynn" / "sim-tests"
+    base.mkdir(parents=True, exist_ok=True)
+    return base
+
+
+@functools.cache
+def sources_hash():
+    h = hashlib.sha256(subprocess.run([CXX, "--version"], capture_output=True).stdout)
+    for folder in ("csrc/sim", "csrc/arch", "csrc/common"):
+        for path in sorted((ROOT / folder).iterdir()):
+            if path.suffix in (".h", ".cpp", ".cuh"):
+                h.update(path.name.encode() + path.read_bytes())
+    return h.hexdigest()
+
+
+def compiled(source, flags):
+    """The object file of a source; compiles it unless the cache has it."""
+    h = hashlib.sha256(sources_hash().encode() + source.read_bytes() + repr(flags).encode())
+    for header in sorted(KERNELS.glob("*.h")):
+        h.update(header.read_bytes())
+    target = cache() / f"{source.stem}-{h.hexdigest()[:16]}.o"
+    if not target.exists():
+        include = [f"-I{ROOT / 'csrc'}", f"-I{KERNELS}"] + [f"-isystem{p}" for p in cuda_include()]
+        fresh = target.with_suffix(f".{os.getpid()}.tmp")
+        command = [CXX, *flags, *include, "-x", "c++", "-c", str(source), "-o", str(fresh)]
+        run(command)
+        fresh.rename(target)
+    return target
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-4000:]}")
+
+
+def objects(kernel, variant):
+    runtime = sorted((ROOT / "csrc/sim").glob("*.cpp"))
+    jobs = [(s, COMMON + RUNTIME[variant]) for s in runtime]
+    jobs.append((KERNELS / f"{kernel}.cu", COMMON + KERNEL[variant]))
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda job: compiled(*job), jobs))
+
+
+def linked(kernel, variant, suffix, flags):
+    parts = objects(kernel, variant)
+    name = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    target = cache() / f"{kernel}-{variant}-{name}{suffix}"
+    if not target.exists():
+        fresh = target.with_suffix(f".{os.getpid()}.tmp")
+        run([CXX, *flags, *LINK[variant], *map(str, parts), "-o", str(fresh), "-ldl", "-pthread"])
+        fresh.rename(target)
+    return target
+
+
+def program(kernel, variant):
+    """The path of an executable made of kernels/<kernel>.cu, which has a main."""
+    return linked(kernel, variant, ".bin", [])
+
+
+class Library:
+    def __init__(self, path):
+        self.so = ctypes.CDLL(str(path))
+
+    def schedule(self, order, async_mode, seed=1):
+        self.so.sim_schedule(order.encode(), async_mode.encode(), ctypes.c_uint32(seed))
+
+    def call(self, name, *arguments):
+        function = self.so[name]
+        function.restype = ctypes.c_char_p
+        values = [
+            a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a for a in arguments
+        ]
+        if error := function(*values):
+            raise RuntimeError(error.decode())
+
+
+@functools.cache
+def library(kernel):
+    return Library(linked(kernel, VARIANT, ".so", ["-shared"]))
+
+
+def sanitizer_environment():
+    """The environment in which Python can load a library of the address variant."""
+    names = ["libasan.so", "libubsan.so", "libstdc++.so"]
+    found = [
+        subprocess.run(
+            [CXX, f"-print-file-name={n}"], capture_output=True, text=True
+        ).stdout.strip()
+        for n in names
+    ]
+    return {
+        "LD_PRELOAD": ":".join(found),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",
+    }
+
+
+SCHEDULES = [
+    (o, a) for o in ("ascending", "descending", "random") for a in ("now", "late", "random")
+]
