@@ -4,8 +4,8 @@
     pynn check softmax --schedules --asan --race
     pynn check my_ops.py          your own: a file with CASES = {"name": [(op, [inputs, ...]), ...]}
 
-For each op, dtype and case the kernel's error against float64 must be at most twice the reference's,
-plus one ulp, and the same inputs must give the same bits again. On top of that:
+For each op, dtype and case the kernel's error against float64 must be at most twice the
+reference's, plus one ulp, and the same inputs must give the same bits again. On top of that:
   --schedules  the bits must be the same whatever order threads run in and however late
                asynchronous copies and matrix instructions finish (nine schedules)
   --asan       again under AddressSanitizer and UndefinedBehaviorSanitizer: accesses out of bounds

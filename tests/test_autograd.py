@@ -177,7 +177,10 @@ def test_a_saved_array_changed_in_place_is_noticed(how):
         with pynn.no_grad():
             x -= 0.1
     name = {"iadd": "add", "parameter": "sub"}.get(how, "assign")
-    with pytest.raises(RuntimeError, match=rf"\[mul\] backward: expected the saved array `a` .* changed in place by {name}"):  # fmt: skip
+    with pytest.raises(
+        RuntimeError,
+        match=rf"\[mul\] backward: expected the saved array `a` .* changed in place by {name}",
+    ):
         y.backward()
 
 

@@ -113,16 +113,44 @@ def test_deepcopy():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: pynn.tensor([1j]), TypeError, r"\[tensor\] expected numbers, got list of complex128"),
+        (
+            lambda: pynn.tensor([1j]),
+            TypeError,
+            r"\[tensor\] expected numbers, got list of complex128",
+        ),
         (lambda: pynn.tensor(["a"]), TypeError, r"\[tensor\] expected numbers, got list of <U1"),
-        (lambda: pynn.tensor([[1], [1, 2]]), ValueError, r"\[tensor\] expected numbers in a regular shape"),
-        (lambda: pynn.Tensor(np.zeros(2, "uint16")), TypeError, r"\[tensor\] expected a dtype out of .* got uint16"),
-        (lambda: pynn.tensor([1], requires_grad=True), TypeError, r"\[requires_grad\] expected a float dtype, got int64"),
-        (lambda: pynn.zeros(2, device="gpu"), ValueError, r'\[device\] expected "cpu", "cuda" or "cuda:N", got \'gpu\''),
-        (lambda: pynn.zeros(2, dtype="float8"), TypeError, r"\[dtype\] expected one of .* got 'float8'"),
-        (lambda: pynn.manual_seed(-1), ValueError, r"\[manual_seed\] expected 0 <= seed < 2\^64, got -1"),
+        (
+            lambda: pynn.tensor([[1], [1, 2]]),
+            ValueError,
+            r"\[tensor\] expected numbers in a regular shape",
+        ),
+        (
+            lambda: pynn.Tensor(np.zeros(2, "uint16")),
+            TypeError,
+            r"\[tensor\] expected a dtype out of .* got uint16",
+        ),
+        (
+            lambda: pynn.tensor([1], requires_grad=True),
+            TypeError,
+            r"\[requires_grad\] expected a float dtype, got int64",
+        ),
+        (
+            lambda: pynn.zeros(2, device="gpu"),
+            ValueError,
+            r'\[device\] expected "cpu", "cuda" or "cuda:N", got \'gpu\'',
+        ),
+        (
+            lambda: pynn.zeros(2, dtype="float8"),
+            TypeError,
+            r"\[dtype\] expected one of .* got 'float8'",
+        ),
+        (
+            lambda: pynn.manual_seed(-1),
+            ValueError,
+            r"\[manual_seed\] expected 0 <= seed < 2\^64, got -1",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -19,7 +19,11 @@ def erf_phi(x):
 
 # op, the formula in float64, (x, y, dx) at special values
 TABLE = {
-    "relu": (ops.Relu, lambda x: x * (x > 0), ([-INF, -1, 0, 2, INF, NAN], [0, 0, 0, 2, INF, NAN], None)),
+    "relu": (
+        ops.Relu,
+        lambda x: x * (x > 0),
+        ([-INF, -1, 0, 2, INF, NAN], [0, 0, 0, 2, INF, NAN], None),
+    ),
     "leaky_relu": (
         lambda: ops.LeakyRelu(0.1),
         lambda x: np.where(x > 0, x, 0.1 * x),
@@ -32,25 +36,51 @@ TABLE = {
     ),
     "selu": (
         ops.Selu,
-        lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0))),
-        ([-INF, 0, INF], [-1.7580993408473766, 0, INF], [0, 1.7580993408473766, 1.0507009873554805]),
+        lambda x: (
+            1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
+        ),
+        (
+            [-INF, 0, INF],
+            [-1.7580993408473766, 0, INF],
+            [0, 1.7580993408473766, 1.0507009873554805],
+        ),
     ),
-    "gelu": (ops.Gelu, lambda x: x * erf_phi(x), ([-INF, -300, 0, 300, INF, NAN], [0, 0, 0, 300, INF, NAN], [0, 0, 0.5, 1, 1, NAN])),
+    "gelu": (
+        ops.Gelu,
+        lambda x: x * erf_phi(x),
+        ([-INF, -300, 0, 300, INF, NAN], [0, 0, 0, 300, INF, NAN], [0, 0, 0.5, 1, 1, NAN]),
+    ),
     "gelu_tanh": (
         ops.GeluTanh,
         lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
         ([-INF, -300, 0, 300, INF, NAN], [0, 0, 0, 300, INF, NAN], [0, 0, 0.5, 1, 1, NAN]),
     ),
-    "silu": (ops.Silu, lambda x: x / (1 + np.exp(-x)), ([-INF, -300, 0, INF, NAN], [0, 0, 0, INF, NAN], [0, 0, 0.5, 1, NAN])),
-    "mish": (ops.Mish, lambda x: x * np.tanh(np.log1p(np.exp(x))), ([-INF, 0, INF, NAN], [0, 0, INF, NAN], [0, 0.6, 1, NAN])),
+    "silu": (
+        ops.Silu,
+        lambda x: x / (1 + np.exp(-x)),
+        ([-INF, -300, 0, INF, NAN], [0, 0, 0, INF, NAN], [0, 0, 0.5, 1, NAN]),
+    ),
+    "mish": (
+        ops.Mish,
+        lambda x: x * np.tanh(np.log1p(np.exp(x))),
+        ([-INF, 0, INF, NAN], [0, 0, INF, NAN], [0, 0.6, 1, NAN]),
+    ),
     "softplus": (
         lambda: ops.Softplus(2.0, 20.0),
         lambda x: np.where(2 * x > 20, x, np.log1p(np.exp(2 * x)) / 2),
         ([-INF, 0, 300, INF, NAN], [0, math.log(2) / 2, 300, INF, NAN], [0, 0.5, 1, 1, NAN]),
     ),
-    "sigmoid": (ops.Sigmoid, lambda x: 1 / (1 + np.exp(-x)), ([-INF, -300, 0, 300, INF, NAN], [0, 0, 0.5, 1, 1, NAN], [0, 0, 0.25, 0, 0, NAN])),
+    "sigmoid": (
+        ops.Sigmoid,
+        lambda x: 1 / (1 + np.exp(-x)),
+        ([-INF, -300, 0, 300, INF, NAN], [0, 0, 0.5, 1, 1, NAN], [0, 0, 0.25, 0, 0, NAN]),
+    ),
     "tanh": (ops.Tanh, np.tanh, ([-INF, 0, INF, NAN], [-1, 0, 1, NAN], [0, 1, 0, NAN])),
-    "arctan": (ops.Arctan, np.arctan, ([-INF, 0, INF, NAN], [-math.pi / 2, 0, math.pi / 2, NAN], [0, 1, 0, NAN])),
+    "arctan": (
+        ops.Arctan,
+        np.arctan,
+        ([-INF, 0, INF, NAN], [-math.pi / 2, 0, math.pi / 2, NAN], [0, 1, 0, NAN]),
+    ),
     "hardtanh": (
         lambda: ops.Hardtanh(-1.0, 1.5),
         lambda x: np.clip(x, -1, 1.5),
@@ -61,7 +91,7 @@ TABLE = {
         lambda x: x * np.clip(x + 3, 0, 6) / 6,
         ([-INF, -4, 0, 4, INF, NAN], [0, 0, 0, 4, INF, NAN], [0, 0, 0.5, 1, 1, None]),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -40,7 +40,7 @@ BINARY = {
 
 @st.composite
 def programs(draw):
-    """Steps of (name, operand[, operand]); operands index the values so far, of which two are inputs."""
+    """Steps of (name, operand[, operand]); operands number the values so far: two inputs, ..."""
     steps = []
     for i in range(draw(st.integers(1, 10))):
         name = draw(st.sampled_from(sorted(UNARY) + sorted(BINARY)))

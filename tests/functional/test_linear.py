@@ -43,7 +43,17 @@ def test_integers_multiply_exactly():
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 3, 4), (2, 4, 5)), ((6, 1, 3, 4), (2, 4, 5))])  # fmt: skip
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((3, 4), (4, 5)),
+        ((4,), (4, 5)),
+        ((3, 4), (4,)),
+        ((4,), (4,)),
+        ((2, 3, 4), (2, 4, 5)),
+        ((6, 1, 3, 4), (2, 4, 5)),
+    ],
+)
 def test_matmul_agrees_with_pytorch(torch, shapes):
     rng = np.random.default_rng(3)
     arrays = [rng.standard_normal(s) for s in shapes]
@@ -62,13 +72,33 @@ def test_matmul_agrees_with_pytorch(torch, shapes):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: F.linear(pynn.zeros(2, 3), pynn.zeros(5, 4)), ValueError, r"\[linear\] x: expected shape \(..., I\) for weight \(O, I\) = \(5, 4\), got \(2, 3\)"),
-        (lambda: F.linear(pynn.zeros(2, 3), pynn.zeros(5, 3), pynn.zeros(4)), ValueError, r"\[linear\] bias: expected shape \(5,\), got \(4,\)"),
-        (lambda: F.linear(pynn.zeros(2, 3), pynn.zeros(5, 3, dtype="float64")), TypeError, r"\[linear\] weight: expected x's dtype float32, got float64"),
-        (lambda: pynn.zeros(2, 3) @ pynn.zeros(2, 3), ValueError, r"\[matmul\] expected inner lengths that agree, got \(2, 3\) and \(2, 3\)"),
-        (lambda: pynn.zeros(2, 3, 4) @ pynn.zeros(5, 4, 3), ValueError, r"\[matmul\] expected leading axes that broadcast"),
+        (
+            lambda: F.linear(pynn.zeros(2, 3), pynn.zeros(5, 4)),
+            ValueError,
+            r"\[linear\] x: expected shape \(..., I\) for weight \(O, I\) = \(5, 4\), got \(2, 3\)",
+        ),
+        (
+            lambda: F.linear(pynn.zeros(2, 3), pynn.zeros(5, 3), pynn.zeros(4)),
+            ValueError,
+            r"\[linear\] bias: expected shape \(5,\), got \(4,\)",
+        ),
+        (
+            lambda: F.linear(pynn.zeros(2, 3), pynn.zeros(5, 3, dtype="float64")),
+            TypeError,
+            r"\[linear\] weight: expected x's dtype float32, got float64",
+        ),
+        (
+            lambda: pynn.zeros(2, 3) @ pynn.zeros(2, 3),
+            ValueError,
+            r"\[matmul\] expected inner lengths that agree, got \(2, 3\) and \(2, 3\)",
+        ),
+        (
+            lambda: pynn.zeros(2, 3, 4) @ pynn.zeros(5, 4, 3),
+            ValueError,
+            r"\[matmul\] expected leading axes that broadcast",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()

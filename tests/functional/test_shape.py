@@ -23,16 +23,24 @@ MASK = np.arange(15).reshape(3, 5) % 3 == 0
         (lambda: ops.Transpose((1, 0)), lambda x: x.T, (A, B, E)),
         (lambda: ops.Expand((2, 3, 5)), lambda x: np.stack([x, x]), (A,)),
         (lambda: ops.Flip((0, 1)), lambda x: x[::-1, ::-1], (A, B, E)),
-        (lambda: ops.Pad(((1, 0), (2, 3)), 0.5), lambda x: np.pad(x, ((1, 0), (2, 3)), constant_values=0.5), (A, B, E)),
+        (
+            lambda: ops.Pad(((1, 0), (2, 3)), 0.5),
+            lambda x: np.pad(x, ((1, 0), (2, 3)), constant_values=0.5),
+            (A, B, E),
+        ),
         (lambda: ops.Index((slice(None, None, 2), 1)), lambda x: x[::2, 1], (A, B, E)),
         (lambda: ops.Index(ROWS), lambda x: x[ROWS], (A, B)),
         (lambda: ops.Index((ROWS[:3], ROWS[1:])), lambda x: x[ROWS[:3], ROWS[1:]], (A, B)),
         (lambda: ops.Index(MASK), lambda x: x[MASK], (A,)),
         (lambda: ops.Cat(1), lambda *xs: np.concatenate(xs, 1), (A + A, B + B + B, E + E)),
         (lambda: ops.Where(MASK), lambda a, b: np.where(MASK, a, b), (A + A,)),
-        (lambda: ops.Gather(ROWS[:3, None] + np.arange(2), 1), lambda x: np.take_along_axis(x, ROWS[:3, None] + np.arange(2), 1), (A,)),
+        (
+            lambda: ops.Gather(ROWS[:3, None] + np.arange(2), 1),
+            lambda x: np.take_along_axis(x, ROWS[:3, None] + np.arange(2), 1),
+            (A,),
+        ),
     ],
-)  # fmt: skip
+)
 def test_six_questions(op, truth, cases):
     check(op, *cases, truth=truth)
 
@@ -110,26 +118,70 @@ def test_assign():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda x: x.reshape(4, 2), ValueError, r"\[reshape\] expected a shape of 6 elements, got \(4, 2\)"),
+        (
+            lambda x: x.reshape(4, 2),
+            ValueError,
+            r"\[reshape\] expected a shape of 6 elements, got \(4, 2\)",
+        ),
         (lambda x: x.reshape(-1, -1), ValueError, r"\[reshape\]"),
-        (lambda x: x.permute(0, 0), ValueError, r"\[permute\] expected each of 2 axes once, got \(0, 0\)"),
-        (lambda x: x.transpose(0, 2), ValueError, r"\[transpose\] expected an axis in \[-2, 2\), got 2"),
-        (lambda x: x.squeeze(0), ValueError, r"\[squeeze\] expected length 1 along axis 0, got shape \(2, 3\)"),
-        (lambda x: x.expand(2, 4), ValueError, r"\[expand\] expected a shape that \(2, 3\) broadcasts to, got \(2, 4\)"),
-        (lambda x: x.split([1, 1], 1), ValueError, r"\[split\] expected sizes that add up to 3, got \[1, 1\]"),
+        (
+            lambda x: x.permute(0, 0),
+            ValueError,
+            r"\[permute\] expected each of 2 axes once, got \(0, 0\)",
+        ),
+        (
+            lambda x: x.transpose(0, 2),
+            ValueError,
+            r"\[transpose\] expected an axis in \[-2, 2\), got 2",
+        ),
+        (
+            lambda x: x.squeeze(0),
+            ValueError,
+            r"\[squeeze\] expected length 1 along axis 0, got shape \(2, 3\)",
+        ),
+        (
+            lambda x: x.expand(2, 4),
+            ValueError,
+            r"\[expand\] expected a shape that \(2, 3\) broadcasts to, got \(2, 4\)",
+        ),
+        (
+            lambda x: x.split([1, 1], 1),
+            ValueError,
+            r"\[split\] expected sizes that add up to 3, got \[1, 1\]",
+        ),
         (lambda x: x.split(0), ValueError, r"\[split\] expected a positive size, got 0"),
         (lambda x: pynn.cat([]), ValueError, r"\[cat\] expected at least one tensor"),
-        (lambda x: pynn.cat([x, pynn.zeros(2, 4)]), ValueError, r"\[cat\] expected shapes equal but for axis 0, got \(2, 3\) and \(2, 4\)"),
+        (
+            lambda x: pynn.cat([x, pynn.zeros(2, 4)]),
+            ValueError,
+            r"\[cat\] expected shapes equal but for axis 0, got \(2, 3\) and \(2, 4\)",
+        ),
         (lambda x: pynn.stack([x, x[0]]), ValueError, r"\[stack\] expected equal shapes"),
         (lambda x: F.pad(x, (1,)), ValueError, r"\[pad\] expected \(before, after\)"),
         (lambda x: F.pad(x, (1, -1)), ValueError, r"\[pad\] expected non-negative"),
-        (lambda x: x.gather(1, pynn.tensor([[3], [0]])), IndexError, r"\[gather\] expected indices in \[-3, 3\), got 0 to 3"),
-        (lambda x: x.gather(0, pynn.tensor([1])), ValueError, r"\[gather\] expected an index of shape \(2, 3\) but for axis 0"),
-        (lambda x: x.take(np.array([2])), IndexError, r"\[take\] expected indices in \[-2, 2\), got 2 to 2"),
-        (lambda x: x.take(np.array([0.5])), TypeError, r"\[take\] expected an integer index, got float64"),
+        (
+            lambda x: x.gather(1, pynn.tensor([[3], [0]])),
+            IndexError,
+            r"\[gather\] expected indices in \[-3, 3\), got 0 to 3",
+        ),
+        (
+            lambda x: x.gather(0, pynn.tensor([1])),
+            ValueError,
+            r"\[gather\] expected an index of shape \(2, 3\) but for axis 0",
+        ),
+        (
+            lambda x: x.take(np.array([2])),
+            IndexError,
+            r"\[take\] expected indices in \[-2, 2\), got 2 to 2",
+        ),
+        (
+            lambda x: x.take(np.array([0.5])),
+            TypeError,
+            r"\[take\] expected an integer index, got float64",
+        ),
         (lambda x: x[2], IndexError, "out of bounds"),
     ],
-)  # fmt: skip
+)
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call(pynn.zeros(2, 3))
