@@ -114,8 +114,8 @@ struct Softplus {
 };
 
 // Mills' ratio Phi(-a) / phi(a) for a in [0, 15] = t P(t),  t = 1 / (1 + 0.35 a).  P was fitted for
-// the least relative error, 3e-8; in f32 it is 3e-7. With erfcf, gelu takes 64 and 83 instructions an
-// element in bf16, with this 49 and 53.
+// the least relative error, 3e-8; in f32 it is 3e-7. An element of bf16 takes 49 instructions in
+// gelu_fwd and 53 in gelu_bwd; with erfcf it would be 64 and 83.
 __device__ inline float mills_ratio(float a) {
   float const t = __fdividef(1.f, 1.f + 0.35f * a);
   float p = -0.0731031393f;
