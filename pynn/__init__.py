@@ -9,6 +9,8 @@ The parts: `tensor` and `autograd` (arrays and gradients), `functional` (every o
 data), `backend` (what runs where), `cli` (the command `pynn`).
 """
 
+import importlib as _importlib
+
 import numpy as _np
 
 from pynn import backend, dtypes, random
@@ -29,6 +31,13 @@ from pynn.random import manual_seed
 from pynn.tensor import Tensor, tensor
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    """pynn.nn, optim, data and train, imported when first asked for."""
+    if name in ("nn", "optim", "data", "train"):
+        return _importlib.import_module(f"pynn.{name}")
+    raise AttributeError(f"module 'pynn' has no attribute {name!r}")
 
 
 def from_numpy(array) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import pynn
 from pynn import nn, optim
 from pynn.nn import Parameter
+from pynn.train import checkpoint
 
 RULES = {
     "SGD": {"lr": 0.05, "momentum": 0.9},
@@ -242,3 +243,18 @@ def test_repr_names_the_groups():
     assert shown == (
         "Lion(\n  group 0: 1 parameters, betas=(0.9, 0.99), lr=0.5, weight_decay=0.0\n)"
     )
+
+
+def test_a_state_may_come_from_a_file(tmp_path):
+    """JSON makes text of numbers and lists of tuples."""
+    model, x, y = model_and_data("bfloat16")
+    optimizer = optim.AdamW(model.parameters(), betas=(0.8, 0.9))
+    train(model, optimizer, x, y, 2)
+    checkpoint.save(tmp_path / "run.ckpt", {"optimizer": optimizer.state_dict()})
+    resumed = optim.AdamW(model.parameters())
+    resumed.load_state_dict(checkpoint.load(tmp_path / "run.ckpt")["optimizer"])
+    assert resumed.param_groups[0]["betas"] == (0.8, 0.9)
+    for p, state in optimizer.state.items():
+        assert state.keys() == resumed.state[p].keys()
+        for name, value in state.items():
+            np.testing.assert_array_equal(value, resumed.state[p][name])
