@@ -60,7 +60,7 @@ class _BatchNorm(Module):
             momentum,
             self.eps,
         )
-        if follows:
+        if follows and x.size:  # an empty batch leaves the statistics
             self.num_batches_tracked.data += 1
         return y
 

@@ -177,6 +177,8 @@ def test_batch_norm_counts_only_batches_it_used():
     with pytest.raises(ValueError):
         norm(pynn.ones(1, 1, 1, 3))  # one value for each channel
     assert norm.num_batches_tracked.item() == 0
+    norm(pynn.zeros(0, 2, 2, 3))
+    assert norm.num_batches_tracked.item() == 0
     norm(pynn.randn(2, 2, 2, 3))
     norm.eval()(pynn.randn(2, 2, 2, 3))
     assert norm.num_batches_tracked.item() == 1
