@@ -1,18 +1,39 @@
 """Softmax and its logarithm along an axis."""
 
 from pynn.autograd import Function
-from pynn.backend import array_module, widen
+from pynn.backend import array_module, native, widen
 from pynn.functional.activation import float_input
 
 
-class Softmax(Function):
+class _OfLastAxis(Function):
+    """Kernels for the last axis: kernel_fwd(x, y) and kernel_bwd(y, dy, dx)."""
+
+    kernel = ""
+
+    def __init__(self, axis):
+        self.axis = axis
+
+    def takes_native(self, arrays):
+        return super().takes_native(arrays) and self.axis in (-1, arrays[0].ndim - 1)
+
+    def forward_native(self, x):
+        self.y = array_module(x).empty_like(x)
+        getattr(native, self.kernel + "_fwd")(x, self.y)
+        return self.y
+
+    def backward_native(self, dy):
+        dx = array_module(dy).empty_like(dy)
+        getattr(native, self.kernel + "_bwd")(self.y, dy, dx)
+        return dx
+
+
+class Softmax(_OfLastAxis):
     """y_i = e^(x_i) / sum_j e^(x_j) along an axis;  dx = y (dy - sum_j dy_j y_j).
 
     A row of -inf gives zeros.
     """
 
-    def __init__(self, axis):
-        self.axis = axis
+    kernel = "softmax"
 
     def forward(self, x):
         xp = array_module(x)
@@ -29,14 +50,13 @@ class Softmax(Function):
         return (y * (dy_wide - dot)).astype(dy.dtype, copy=False)
 
 
-class LogSoftmax(Function):
+class LogSoftmax(_OfLastAxis):
     """y_i = x_i - log sum_j e^(x_j) along an axis;  dx = dy - e^y sum_j dy_j.
 
     A row of -inf stays so, without gradient.
     """
 
-    def __init__(self, axis):
-        self.axis = axis
+    kernel = "log_softmax"
 
     def forward(self, x):
         xp = array_module(x)
