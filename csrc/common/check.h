@@ -61,8 +61,9 @@ inline std::string show(std::span<int64_t const> shape) {
 
 template <typename Expected, typename Got>
 std::string message(char const* op, char const* what, Expected const& expected, Got const& got) {
-  return "[" + std::string(op) + "] " + what + ": expected " + show(expected) + ", got " +
-         show(got);
+  std::string text = "[";  // appended to: g++ 12 warns of "[" + std::string
+  text.append(op).append("] ").append(what).append(": expected ");
+  return text.append(show(expected)).append(", got ").append(show(got));
 }
 
 template <typename Expected, typename Got>

@@ -1,23 +1,42 @@
-"""Elementwise arithmetic with broadcasting. Over 400 lines: 20 ops, a class and a function each.
+"""Elementwise arithmetic with broadcasting, by reference and by kernel.
+
+The kernels stand in csrc/kernels/elementwise/. Over 400 lines: 20 ops, a class and a function each.
 
 Operands are tensors, arrays or Python numbers, at least one a tensor. Dtypes meet as in
 `pynn.dtypes.promote`; shapes broadcast as in NumPy. Shapes that do not broadcast raise ValueError.
 """
 
+import math
+
 import numpy as np
 
 from pynn import backend, dtypes
 from pynn.autograd import Function
-from pynn.backend import array_module, sum_to, widen
+from pynn.backend import array_module, native, sum_to, widen
+from pynn.functional.broadcast import meet, sum_to_native
 from pynn.tensor import Tensor
 
 
 class _Binary(Function):
-    """An elementwise op of two arrays; gradients are summed over the axes that were broadcast."""
+    """An elementwise op of two arrays; gradients are summed over the axes that were broadcast.
+
+    The kernel of the forward is <op's name>_fwd(a, b, y).
+    """
 
     def forward(self, a, b):
         self.a, self.b = a, b
         return self.compute(array_module(a), a, b)
+
+    def forward_native(self, a, b):
+        self.a, self.b = a, b
+        return meet(getattr(native, self.name + "_fwd"), a, b)
+
+    def backward_native(self, dy):
+        need_a, need_b = self.needs
+        return (
+            sum_to_native(self.grad_a_native(dy), self.a.shape) if need_a else None,
+            sum_to_native(self.grad_b_native(dy), self.b.shape) if need_b else None,
+        )
 
     def backward(self, dy):
         need_a, need_b = self.needs
@@ -38,6 +57,17 @@ class Add(Function):
         a, b = self.shapes
         return sum_to(dy, a), sum_to(dy, b)
 
+    def forward_native(self, a, b):
+        self.shapes = a.shape, b.shape
+        return meet(native.add_fwd, a, b)
+
+    def backward_native(self, dy):
+        a, b = self.shapes
+        return (
+            sum_to_native(dy, a) if self.needs[0] else None,
+            sum_to_native(dy, b) if self.needs[1] else None,
+        )
+
 
 class Sub(Function):
     """y = a - b;  da = dy, db = -dy."""
@@ -49,6 +79,17 @@ class Sub(Function):
     def backward(self, dy):
         a, b = self.shapes
         return sum_to(dy, a), sum_to(-dy, b) if self.needs[1] else None
+
+    def forward_native(self, a, b):
+        self.shapes = a.shape, b.shape
+        return meet(native.sub_fwd, a, b)
+
+    def backward_native(self, dy):
+        a, b = self.shapes
+        return (
+            sum_to_native(dy, a) if self.needs[0] else None,
+            meet(native.neg_fwd, sum_to_native(dy, b)) if self.needs[1] else None,
+        )
 
 
 class Mul(_Binary):
@@ -64,6 +105,12 @@ class Mul(_Binary):
     def grad_b(self, dy):
         return dy * self.a
 
+    def grad_a_native(self, dy):
+        return meet(native.mul_fwd, dy, self.b)
+
+    def grad_b_native(self, dy):
+        return meet(native.mul_fwd, dy, self.a)
+
 
 class Div(_Binary):
     """y = a / b;  da = dy / b, db = -dy a / b^2."""
@@ -77,6 +124,12 @@ class Div(_Binary):
     def grad_b(self, dy):
         b = widen(self.b)
         return (-widen(dy) * (self.a / b) / b).astype(dy.dtype, copy=False)
+
+    def grad_a_native(self, dy):
+        return meet(native.div_fwd, dy, self.b)
+
+    def grad_b_native(self, dy):
+        return meet(native.div_bwd_b, dy, self.a, self.b)
 
 
 class Pow(_Binary):
@@ -97,6 +150,12 @@ class Pow(_Binary):
         slope = xp.where((a == 0) & (b >= 0), 0, a**b * xp.log(xp.where(a == 0, 1, a)))
         return (dy * slope).astype(dy.dtype, copy=False)
 
+    def grad_a_native(self, dy):
+        return meet(native.pow_bwd_a, dy, self.a, self.b)
+
+    def grad_b_native(self, dy):
+        return meet(native.pow_bwd_b, dy, self.a, self.b)
+
 
 class _Extremum(_Binary):
     """Ties share the gradient equally, as in PyTorch; NaN in either operand gives NaN."""
@@ -113,6 +172,12 @@ class _Extremum(_Binary):
         return xp.where(
             mine == other, half, xp.where(self.wins(mine, other), dy, xp.zeros_like(dy))
         )
+
+    def grad_a_native(self, dy):
+        return meet(getattr(native, self.name + "_bwd"), self.a, self.b, dy)
+
+    def grad_b_native(self, dy):
+        return meet(getattr(native, self.name + "_bwd"), self.b, self.a, dy)
 
 
 class Maximum(_Extremum):
@@ -144,9 +209,19 @@ class Neg(Function):
     def backward(self, dy):
         return -dy
 
+    def forward_native(self, x):
+        return meet(native.neg_fwd, x)
+
+    backward_native = forward_native
+
 
 class _Unary(Function):
-    """y = f(x);  dx = dy f'(x), with `slope` written in x or in y, computed in float32 or wider."""
+    """y = f(x);  dx = dy f'(x), with `slope` written in x or in y, computed in float32 or wider.
+
+    The kernels are <op's name>_fwd(x, y) and <op's name>_bwd(saved, dy, dx), saved as `saves` says.
+    """
+
+    saves = "x"
 
     def forward(self, x):
         self.x = x
@@ -157,9 +232,19 @@ class _Unary(Function):
         slope = self.slope(array_module(dy), widen(self.x), widen(self.y))
         return (widen(dy) * slope).astype(dy.dtype, copy=False)
 
+    def forward_native(self, x):
+        self.x = x
+        self.y = meet(getattr(native, self.name + "_fwd"), x)
+        return self.y
+
+    def backward_native(self, dy):
+        return meet(getattr(native, self.name + "_bwd"), getattr(self, self.saves), dy)
+
 
 class Exp(_Unary):
     """y = e^x;  dx = dy y."""
+
+    saves = "y"
 
     def compute(self, xp, x):
         return xp.exp(x)
@@ -191,6 +276,8 @@ class Log1p(_Unary):
 class Sqrt(_Unary):
     """y = sqrt x;  dx = dy / (2 y)."""
 
+    saves = "y"
+
     def compute(self, xp, x):
         return xp.sqrt(x)
 
@@ -200,6 +287,8 @@ class Sqrt(_Unary):
 
 class Rsqrt(_Unary):
     """y = 1 / sqrt x;  dx = -dy y^3 / 2."""
+
+    saves = "y"
 
     def compute(self, xp, x):
         return 1 / xp.sqrt(x)
@@ -267,6 +356,21 @@ class Clip(Function):
             inside = inside & (self.x <= self.high)
         return dy * inside
 
+    def forward_native(self, x):
+        self.x = x
+        y = array_module(x).empty_like(x)
+        native.clip_fwd(x, y, *self.bounds())
+        return y
+
+    def backward_native(self, dy):
+        dx = array_module(dy).empty_like(dy)
+        native.clip_bwd(self.x, dy, dx, *self.bounds())
+        return dx
+
+    def bounds(self):
+        low = -math.inf if self.low is None else self.low
+        return low, math.inf if self.high is None else self.high
+
 
 class Astype(Function):
     """y = x in another dtype;  dx = dy in x's."""
@@ -280,6 +384,22 @@ class Astype(Function):
 
     def backward(self, dy):
         return dy.astype(self.from_dtype)
+
+    def takes_native(self, arrays):
+        return super().takes_native(arrays) and self.dtype.name in self.native_dtypes
+
+    def forward_native(self, x):
+        self.from_dtype = x.dtype
+        return _cast(x, self.dtype)
+
+    def backward_native(self, dy):
+        return _cast(dy, self.from_dtype)
+
+
+def _cast(x, dtype):
+    y = array_module(x).empty(x.shape, dtype)
+    native.cast(x, y)
+    return y
 
 
 class ToDevice(Function):

@@ -8,8 +8,9 @@ import numpy as np
 
 from pynn import dtypes
 from pynn.autograd import Function, is_grad_enabled, touch
-from pynn.backend import array_module, sum_to, widen
+from pynn.backend import array_module, contiguous, native, sum_to, widen
 from pynn.functional.arithmetic import astype, operands, untracked
+from pynn.functional.broadcast import meet, sum_to_native
 from pynn.tensor import Tensor
 
 
@@ -58,6 +59,12 @@ class Expand(Function):
 
     def backward(self, dy):
         return sum_to(dy, self.from_shape)
+
+    def forward_native(self, x):
+        return self.forward(x)  # a view
+
+    def backward_native(self, dy):
+        return sum_to_native(dy, self.from_shape)
 
 
 class Flip(Function):
@@ -161,6 +168,24 @@ class Where(Function):
             sum_to(xp.where(self.condition, dy, zero), a) if need_a else None,
             sum_to(xp.where(self.condition, zero, dy), b) if need_b else None,
         )
+
+    def forward_native(self, a, b):
+        self.shapes = a.shape, b.shape
+        (self.condition,) = contiguous([self.condition])
+        return meet(native.where_fwd, self.condition, a, b)
+
+    def backward_native(self, dy):
+        return tuple(
+            sum_to_native(self.taken_native(dy, i == 0), self.shapes[i]) if need else None
+            for i, need in enumerate(self.needs)
+        )
+
+    def taken_native(self, dy, taken):
+        """dy where the condition is `taken`, else 0."""
+        (condition,) = contiguous([self.condition])
+        dx = array_module(dy).empty_like(dy)
+        native.where_bwd(condition, dy, dx, taken)
+        return dx
 
 
 class Gather(Function):
