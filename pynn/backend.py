@@ -129,9 +129,8 @@ def zero_where(array, drop, out=None):
     bits = np.dtype(f"int{8 * array.dtype.itemsize}")
     if out is None:
         out = array_module(array).empty_like(array)
-    mask = out.view(bits)
-    mask[...] = drop.view(np.int8) - np.int8(1)
-    mask &= array.view(bits)
+    keep = drop.view(np.int8) - np.int8(1)  # 0 or -1: no bit or all bits, in any width
+    array_module(array).bitwise_and(keep, array.view(bits), out=out.view(bits))
     return out
 
 
