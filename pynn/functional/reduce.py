@@ -1,15 +1,17 @@
 """Reductions over axes: sum, mean, variance, extrema, norm.
 
-axis is None (all), an int or a tuple; sums are float32 or wider.
+axis is None (all), an int or a tuple; sums are float32 or wider. The kernels take neighbouring axes
+as one: (2, 3, 4, 5) over (1, 2) is (outer, n, inner) = (2, 12, 5). Others stay on the reference.
 """
 
 import builtins
+import math
 
 import numpy as np
 
 from pynn import dtypes
 from pynn.autograd import Function
-from pynn.backend import array_module, widen
+from pynn.backend import array_module, native, widen
 from pynn.functional.arithmetic import astype, sqrt, square, untracked
 
 
@@ -36,10 +38,63 @@ class _Reduction(Function):
         """
         if self.keepdims:
             return reduced
-        return reduced.reshape([1 if i in self.axes else n for i, n in enumerate(self.shape)])
+        return reduced.reshape(self.spread_shape())
+
+    def takes_native(self, arrays):
+        return super().takes_native(arrays) and _three_axes(arrays[0].shape, self.axes) is not None
+
+    def for_kernel(self, x, dtype):
+        """x as (outer, n, inner), an empty y (outer, inner), and the workspace of sums in parts."""
+        xp = array_module(x)
+        x = x.reshape(_three_axes(x.shape, self.axes))
+        y = xp.empty((x.shape[0], x.shape[2]), dtype)
+        return x, y, xp.empty(builtins.min(x.size // 16, _WORKSPACE), np.float32)
+
+    def shaped(self, y):
+        """(outer, inner) in the shape of the result."""
+        kept = [n for i, n in enumerate(self.shape) if i not in self.axes]
+        return y.reshape(self.spread_shape() if self.keepdims else kept)
+
+    def spread_shape(self):
+        return [1 if i in self.axes else n for i, n in enumerate(self.shape)]
 
 
-class Sum(_Reduction):
+_WORKSPACE = 1 << 19  # floats; more parts than fit would be too small to be worth a kernel
+
+
+def _three_axes(shape, axes):
+    """(outer, n, inner) where the axes are neighbours, axes of length 1 aside; else None."""
+    long = [a for a in sorted(axes) if shape[a] != 1]
+    if not long:
+        return math.prod(shape), 1, 1
+    first, last = long[0], long[-1] + 1
+    if builtins.any(shape[a] != 1 and a not in axes for a in range(first, last)):
+        return None
+    return math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
+
+
+class _Total(_Reduction):
+    """The kernels of sums, divided by `count()`."""
+
+    def count(self):
+        return 1
+
+    def forward_native(self, x):
+        self.shape = x.shape
+        x, y, workspace = self.for_kernel(x, x.dtype)
+        native.sum_fwd(x, y, workspace, float(self.count()))
+        return self.shaped(y)
+
+    def backward_native(self, dy):
+        dx = array_module(dy).empty(self.shape, dy.dtype)
+        outer, n, inner = _three_axes(self.shape, self.axes)
+        native.sum_bwd(
+            dy.reshape(outer, inner), dx.reshape(outer, n, inner), float(self.count() or 1)
+        )
+        return dx
+
+
+class Sum(_Total):
     """y = sum of x over axes;  dx = dy, broadcast."""
 
     def forward(self, x):
@@ -50,7 +105,7 @@ class Sum(_Reduction):
         return array_module(dy).broadcast_to(self.spread(dy), self.shape)
 
 
-class Mean(_Reduction):
+class Mean(_Total):
     """y = sum of x over axes / their number n;  dx = dy / n, broadcast.
 
     The mean of nothing is NaN.
@@ -94,6 +149,43 @@ class Extreme(_Reduction):
         hit = (self.x == y) | ((self.x != self.x) & (y != y))
         share = widen(self.spread(dy)) / hit.sum(axis=self.axes, keepdims=True).astype(np.float32)
         return (share * hit).astype(dy.dtype, copy=False)
+
+    ties = None  # how many elements equal y, where the kernel counted them
+
+    def forward_native(self, x):
+        self.x, self.shape = x, x.shape
+        x, y, workspace = self.for_kernel(x, x.dtype)
+        self.ties = array_module(x).empty(y.shape, np.float32)
+        getattr(native, self.which + "_fwd")(x, y, self.ties, workspace)
+        self.y = self.shaped(y)
+        return self.y
+
+    def backward_native(self, dy):
+        if self.ties is None:
+            self.forward_native(self.x)
+        dx = array_module(dy).empty_like(self.x)
+        three = _three_axes(self.shape, self.axes)
+        y, dy = (a.reshape(self.ties.shape) for a in (self.y, dy))
+        native.extreme_bwd(self.x.reshape(three), y, self.ties, dy, dx.reshape(three))
+        return dx
+
+
+class ExtremeIndex(_Reduction):
+    """y = index of the first greatest or least element of x along axes, NaN before all others."""
+
+    def __init__(self, axes, keepdims, which):
+        super().__init__(axes, keepdims)
+        self.which = which
+
+    def forward(self, x):
+        axis = None if len(self.axes) == x.ndim else self.axes[0]
+        return getattr(x, self.which)(axis=axis, keepdims=self.keepdims)
+
+    def forward_native(self, x):
+        self.shape = x.shape
+        x, y, workspace = self.for_kernel(x, np.int64)
+        getattr(native, self.which + "_fwd")(x, y, workspace)
+        return self.shaped(y)
 
 
 class Cumsum(Function):
@@ -193,24 +285,25 @@ def argmax(x, axis=None, keepdims=False):
     """Index of the greatest element along an axis (int64), the first of several; a NaN counts as
     greatest.
     """
-    _extreme_check(x, axis, "argmax")
-    return untracked(x.data.argmax(axis=axis, keepdims=keepdims))
+    return _extreme_index(x, axis, keepdims, "argmax")
 
 
 def argmin(x, axis=None, keepdims=False):
     """Index of the least element along an axis (int64), the first of several; a NaN counts as
     least.
     """
-    _extreme_check(x, axis, "argmin")
-    return untracked(x.data.argmin(axis=axis, keepdims=keepdims))
+    return _extreme_index(x, axis, keepdims, "argmin")
 
 
-def _extreme_check(x, axis, op):
+def _extreme_index(x, axis, keepdims, op):
     axes = _axes(x, axis, op)
+    if axis is not None and len(axes) != 1:
+        raise ValueError(f"[{op}] expected one axis or None, got {axis}")
     if builtins.any(x.shape[a] == 0 for a in axes):
         raise ValueError(
             f"[{op}] expected at least one element along axis {axis}, got shape {x.shape}"
         )
+    return ExtremeIndex(axes, keepdims, op)(x.detach())
 
 
 def all(x, axis=None, keepdims=False):

@@ -4,7 +4,9 @@ on one huge row, and in every order of threads."""
 import numpy as np
 import pytest
 
+import pynn
 from pynn import backend, dtypes, testing
+from pynn.functional import reduce
 from pynn.functional.softmax import LogSoftmax, Softmax
 
 FLOATS = ("float32", "float16", "bfloat16")
@@ -135,3 +137,97 @@ def test_softmax_launchers_say_what_is_wrong():
         sim.softmax_bwd(x, x.reshape(3, 2), x.copy())
     with pytest.raises(TypeError, match=r"\[softmax_fwd\] y: expected float32, got float16"):
         sim.softmax_fwd(x, np.zeros((2, 3), np.float16))
+
+
+# ------------------------------------------------------------------ reductions
+
+
+def over(op, axes):
+    """The op over axes, without keepdims."""
+    name = {"sum": reduce.Sum, "mean": reduce.Mean}.get(op)
+    return lambda: name(axes, False) if name else reduce.Extreme(axes, False, op)
+
+
+# of (outer, n, inner): rows by teams of 8, 32 and 256 threads; columns; n cut into parts
+REDUCED = [(3, n, 1) for n in (1, 31, 32, 33, 64, 129, 1023, 1024, 1025, 4096)]
+REDUCED += [(2, n, inner) for n in (1, 7, 33, 130) for inner in (3, 8, 33, 264)]
+REDUCED += [(1, 50_000, 1), (2, 20_008, 1), (1, 6000, 5), (1, 2100, 64)]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", ["sum", "mean", "max", "min"])
+def test_reductions_of_every_shape(op, dtype):
+    for shape in REDUCED:
+        agrees(over(op, (1,)), normal(shape, dtype))
+    for shape in [(3, 64), (2, 2064), (5, 16, 24)]:
+        agrees(over(op, (1,)), misaligned(normal(shape, dtype)))
+
+
+@pytest.mark.parametrize("op", ["sum", "max"])
+def test_reductions_are_the_same_in_every_order_of_threads(op):
+    for shape in [(2, 300, 1), (1, 3000, 5), (1, 9000, 1)]:
+        x = normal(shape, "float32")
+        same_in_every_order(lambda x=x: agrees(over(op, (1,)), x))
+
+
+def test_neighbouring_axes_are_one_and_others_stay_on_the_reference():
+    x = normal((2, 3, 1, 4, 5), "float32")
+    for axes in [(0,), (1, 3), (1, 2, 3), (3, 4), (0, 1, 2, 3, 4), (2,), ()]:
+        assert over("sum", axes)().takes_native([x])
+        agrees(over("sum", axes), x)
+        agrees(over("max", axes), x)
+    assert not over("sum", (0, 3))().takes_native([x])
+    assert not reduce.Sum((0,), False).takes_native([x.astype(np.int32)])
+
+
+@pytest.mark.parametrize("shape", [(4, 70, 1), (2, 600, 3), (1, 30_000, 1), (1, 1, 7)])
+def test_ties_nan_and_the_first_of_several(shape):
+    x = np.random.default_rng(0).integers(-2, 3, shape).astype(np.float32)
+    x[0, shape[1] // 2, 0] = np.nan
+    x[-1, :, -1] = -INF if shape[0] > 1 else x[-1, :, -1]
+    for which in ("max", "min"):
+        (y,), node = testing.forward(over(which, (1,)), [x], native=True)
+        np.testing.assert_array_equal(y, getattr(x, which)(axis=1))
+        (dx,) = testing.backward(node, [np.ones_like(y)], native=True)
+        (peer,) = testing.backward(testing.forward(over(which, (1,)), [x])[1], [np.ones_like(y)])
+        np.testing.assert_array_equal(dx, peer)
+        op = lambda w=which: reduce.ExtremeIndex((1,), False, "arg" + w)  # noqa: E731
+        np.testing.assert_array_equal(
+            testing.forward(op, [x], native=True)[0][0], getattr(x, "arg" + which)(axis=1)
+        )
+
+
+def test_argmax_runs_its_kernel_and_has_no_gradient():
+    x = pynn.Tensor(normal((3, 40), "float32"), requires_grad=True)
+    with pynn.use_kernels("sim"), backend.trace() as trace:
+        for axis, keepdims in [(1, False), (0, True), (None, False), (None, True)]:
+            y = x.argmax(axis=axis, keepdims=keepdims)
+            np.testing.assert_array_equal(y.data, x.data.argmax(axis=axis, keepdims=keepdims))
+            assert y.dtype == np.int64 and not y.requires_grad
+    assert trace.counts == {("extreme_index", "native"): 4}
+    with pytest.raises(ValueError, match=r"\[argmax\] expected one axis or None, got \(0, 1\)"):
+        x.argmax(axis=(0, 1))
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 2), (0, 3, 2), (3, 2, 0)])
+def test_reductions_of_nothing(shape):
+    x = np.zeros(shape, np.float32)
+    for op in ("sum", "mean"):
+        agrees(over(op, (1,)), x)
+    if shape[1]:
+        agrees(over("max", (1,)), x)
+
+
+def test_reduction_launchers_say_what_is_wrong():
+    sim = backend.kernel_module("sim")
+    x, y, none = (
+        np.zeros((2, 3, 1), np.float32),
+        np.zeros((2, 1), np.float32),
+        np.zeros(0, np.float32),
+    )
+    with pytest.raises(ValueError, match=r"\[sum_fwd\] y: expected shape \(2, 1\), got \(2, 3\)"):
+        sim.sum_fwd(x, x[..., 0].copy(), none, 1.0)
+    with pytest.raises(ValueError, match=r"\[max_fwd\] x: expected at least one element along"):
+        sim.max_fwd(np.zeros((2, 0, 1), np.float32), y, y.copy(), none)
+    with pytest.raises(TypeError, match=r"\[argmax_fwd\] y: expected int64, got float32"):
+        sim.argmax_fwd(x, y, none)
