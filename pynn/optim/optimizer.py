@@ -250,7 +250,8 @@ class Optimizer:
             for group, saved_group in zip(self.param_groups, saved, strict=True)
         ]
         for group in merged:
-            self.check(group)
+            # a schedule may have brought lr to 0, which is no rate to begin with
+            self.check({**group, "lr": group.get("initial_lr", group["lr"])})
         state = {}
         for number, values in state_dict["state"].items():
             if int(number) not in by_number:

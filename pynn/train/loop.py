@@ -159,7 +159,8 @@ class Trainer:
             self.out.mkdir(parents=True, exist_ok=True)
             log = Log(self.out, self.history, self.tensorboard)
         try:
-            with Signals() as signals:
+            guarded = {"all": "ignore"} if self.check_every else {}  # the guard says it better
+            with Signals() as signals, np.errstate(**guarded):
                 self.progress.begin(self.step, self.total_steps)
                 while not self.finished:
                     self._run_epoch(log, signals)
@@ -200,7 +201,7 @@ class Trainer:
         if self.clip_norm is not None:
             clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
-        if self.schedule is not None and self._steps_schedule("step"):
+        if self._steps_schedule("step"):
             self.schedule.step()
         self.step += 1
 
@@ -216,16 +217,17 @@ class Trainer:
                     self._interrupt(signals)
                 if self.max_steps is not None and self.step >= self.max_steps:
                     self._end_epoch(self.epoch + 1, log, began)
-                    self._save_if_kept()
                     return
-                if self.save_every and self.step % self.save_every == 0:
-                    self._save_if_kept()
+                if self.out and self.save_every and self.step % self.save_every == 0:
+                    self.save()
         finally:
             self._leave(batches)
         self.epoch += 1
         self._end_epoch(self.epoch, log, began)
-        self._forget_counts()
-        self._save_if_kept()
+        for metric in self._counted().values():
+            metric.reset()
+        if self.out is not None:
+            self.save()
         if signals.received:
             self._interrupt(signals)
 
@@ -259,7 +261,7 @@ class Trainer:
             )
         if whole:
             self.best.note(epoch, row[self.monitor], self.model)
-        if whole and self.schedule is not None and self._steps_schedule("epoch"):
+        if whole and self._steps_schedule("epoch"):
             plateau = isinstance(self.schedule, ReduceLROnPlateau)
             self.schedule.step(row[self.monitor]) if plateau else self.schedule.step()
         if self.history and self.history[-1]["epoch"] == epoch:
@@ -268,17 +270,15 @@ class Trainer:
         if log is not None:
             log.add(row)
         self.progress.epoch(row, self.epochs, last=self.finished)
-
-    def _forget_counts(self):
-        for metric in self._counted().values():
-            metric.reset()
+        if self.out is not None and not whole:
+            self.save()
 
     def _counted(self):
         return {"loss": self._loss, **self.metrics}
 
     def _steps_schedule(self, per):
         plateau = isinstance(self.schedule, ReduceLROnPlateau)
-        return per == ("epoch" if plateau else self.schedule_per)
+        return self.schedule is not None and per == ("epoch" if plateau else self.schedule_per)
 
     def _interrupt(self, signals):
         if self.out is not None:
@@ -287,10 +287,8 @@ class Trainer:
 
     def _moved(self, batch):
         *inputs, targets = (t if t.device == self.device else t.to(self.device) for t in batch)
-        return (
-            *(x.astype(self.dtype) if x.dtype in dtypes.FLOATS else x for x in inputs),
-            targets,
-        )
+        inputs = (x.astype(self.dtype) if x.dtype in dtypes.FLOATS else x for x in inputs)
+        return (*inputs, targets)
 
     def _require_finite(self, batches, losses, before):
         gradients = [p.grad.data for p in self.model.parameters() if p.grad is not None]
@@ -384,10 +382,6 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         random.set_state(state["random"])
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
-
-    def _save_if_kept(self):
-        if self.out is not None:
-            self.save()
 
     def _checkpoint_path(self, path):
         if path is None and self.out is None:
