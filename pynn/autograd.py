@@ -360,10 +360,8 @@ def _accumulate(leaf, dx):
     if leaf._grad is not None:
         leaf._grad = leaf._grad + dx
     else:
-        # Somebody else holds it (an op that returned dy itself, or a view): a copy. The caller's
-        # four references are
-        # the tuple or list it came in, the loop variable, this argument, and getrefcount's own.
-        shared = dx.base is not None or sys.getrefcount(dx) > 5
+        # Somebody else holds it (an op that returned dy itself, or a view): a copy.
+        shared = dx.base is not None or sys.getrefcount(dx) > _alone
         leaf._grad = dx.copy() if shared else dx
     if leaf._grad.dtype != leaf.data.dtype:
         leaf._grad = leaf._grad.astype(leaf.data.dtype)
@@ -441,3 +439,33 @@ def register_hook(tensor, hook):
     key = next(_clock)
     table[key] = hook
     return Handle(table, key)
+
+
+# ------------------------------------------------------------------ who holds a gradient
+
+
+class _Copy(Function):
+    def forward(self, x):
+        return x.copy()
+
+    def backward(self, dy):
+        dx = dy.copy()
+        self.inputs[0].given = id(dx)
+        return dx
+
+
+def _references_alone():
+    """What getrefcount says in `_accumulate` of a gradient that nobody else holds: it is found by
+    trial, since Python's versions differ in how many references a call keeps.
+    """
+    global _alone
+    leaf = Tensor(np.zeros(1), requires_grad=True)
+    for _alone in range(1, 20):
+        leaf._grad = None
+        backward(_Copy()(leaf))
+        if id(leaf._grad) == leaf.given:
+            return _alone
+    return 0  # then every gradient is copied
+
+
+_alone = _references_alone()

@@ -38,6 +38,28 @@ def test_leaf_gradients_share_no_memory():
     assert not np.shares_memory(z._grad, dy.data)
 
 
+def test_only_a_gradient_that_somebody_else_holds_is_copied():
+    made = []
+
+    class Double(pynn.Function):
+        def __init__(self, keep):
+            self.keep = keep
+
+        def forward(self, x):
+            return 2 * x
+
+        def backward(self, dy):
+            dx = 2 * dy
+            made.append(dx if self.keep else id(dx))
+            return dx
+
+    for keep in (False, True):
+        x = pynn.Tensor(np.ones(3, np.float32), requires_grad=True)
+        Double(keep)(x).sum().backward()
+        np.testing.assert_array_equal(x.grad.numpy(), 2)
+        assert x.grad.data is not made[1] if keep else id(x.grad.data) == made[0]
+
+
 def test_a_diamond_runs_each_node_once():
     runs = []
 
