@@ -36,11 +36,11 @@ TARGETS = {  # pynn / PyTorch, or seconds
 }
 MLP = ["linear 784 512", "relu", "linear 512 256", "relu", "linear 256 10"]
 CNN_28 = [
-    *("conv 1 32", "relu", "pool", "conv 32 64", "relu", "pool", "flatten"),
+    *("conv 1 32", "relu", "pool 2", "conv 32 64", "relu", "pool 2", "flatten"),
     *("linear 3136 128", "relu", "linear 128 10"),
 ]
 CNN_8 = [
-    *("conv 1 16", "relu", "conv 16 32", "relu", "pool", "flatten"),
+    *("conv 1 16", "relu", "conv 16 32", "relu", "pool 2", "flatten"),
     *("linear 512 64", "relu", "linear 64 10"),
 ]
 STEPS = {  # layers, batch, shape of x, (C, H, W) at the flatten, optimizer
@@ -55,17 +55,11 @@ RATES = {"SGD": 1e-2, "Adam": 1e-3}
 
 def layers_of(nn, description):
     """The layers described, in pynn's or PyTorch's `nn`; both have the same names."""
+    kinds = {"linear": nn.Linear, "relu": nn.ReLU, "pool": nn.MaxPool2d, "flatten": nn.Flatten}
     for line in description:
         kind, *sizes = line.split()
-        sizes = [int(n) for n in sizes]
-        if kind == "linear":
-            yield nn.Linear(*sizes)
-        elif kind == "conv":
-            yield nn.Conv2d(*sizes, 3, padding=1)
-        elif kind == "pool":
-            yield nn.MaxPool2d(2)
-        else:
-            yield {"relu": nn.ReLU, "flatten": nn.Flatten}[kind]()
+        sizes = map(int, sizes)
+        yield nn.Conv2d(*sizes, 3, padding=1) if kind == "conv" else kinds[kind](*sizes)
 
 
 def batch_for(shape):

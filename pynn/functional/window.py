@@ -143,6 +143,8 @@ def pair(op, name, value, dims, least, fill=1):
     """An int, or one for each of `dims` dimensions, as (height, width); a sequence's height is
     `fill`. Raises ValueError unless they are ints of at least `least`, one for each dimension.
     """
+    if value.__class__ is int and value >= least:
+        return (value if dims == 2 else fill), value
     values = (value,) * dims if isinstance(value, (int, np.integer)) else value
     fits = isinstance(values, (tuple, list)) and len(values) == dims
     if fits and all(isinstance(v, (int, np.integer)) and v >= least for v in values):
