@@ -96,6 +96,7 @@ from pynn.functional.pool import (
     max_pool1d,
     max_pool2d,
 )
+from pynn.functional.recurrent import gru, lstm, rnn
 from pynn.functional.reduce import (
     all,
     any,

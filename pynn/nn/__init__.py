@@ -64,5 +64,6 @@ from pynn.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
+from pynn.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from pynn.nn.summary import summary
 from pynn.nn.torch_layout import from_torch, to_torch_layout
