@@ -1,4 +1,7 @@
-"""Dropout: elements or channels set to zero at random. Masks are drawn again, never stored."""
+"""Dropout: elements or channels set to zero at random. Masks are drawn again, never stored.
+
+The kernels stand in csrc/kernels/dropout/.
+"""
 
 import math
 
@@ -6,7 +9,7 @@ import numpy as np
 
 from pynn import random
 from pynn.autograd import Function
-from pynn.backend import array_module, widen
+from pynn.backend import array_module, native, widen
 from pynn.functional.activation import Selu, float_input
 
 
@@ -28,12 +31,37 @@ class Dropout(Function):
 
     def forward(self, x):
         xp, wide = array_module(x), widen(x)
-        scale = 1 / (1 - self.p) if self.p < 1 else 0.0
-        y = xp.where(self.keep(xp), wide * wide.dtype.type(scale), wide.dtype.type(0))
+        y = xp.where(self.keep(xp), wide * wide.dtype.type(self.scale()), wide.dtype.type(0))
         return y.astype(x.dtype, copy=False)
 
     def backward(self, dy):
         return self.forward(dy)
+
+    def scale(self):
+        return 1 / (1 - self.p) if self.p < 1 else 0.0
+
+    def takes_native(self, arrays):
+        shape = arrays[0].shape
+        channels = (*shape[:1], *(1,) * (len(shape) - 2), *shape[-1:])
+        return super().takes_native(arrays) and self.shape in (shape, channels)
+
+    def forward_native(self, x):
+        return self.drop_native(x, self.scale())
+
+    def backward_native(self, dy):
+        return self.drop_native(dy, self.scale())
+
+    def drop_native(self, x, scale, shift=-0.0, dropped=0.0):
+        """scale x + shift, and `dropped` where the mask says so; -0 shifts no zero's sign."""
+        y = array_module(x).empty_like(x)
+        seed = self.seed - (self.seed >> 63 << 64)  # the kernels take 64 bits with a sign
+        numbers = self.p, seed, self.offset, scale, shift, dropped
+        if self.shape == x.shape:
+            native.dropout_fwd(x, y, *numbers)
+        else:
+            images = (x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+            native.dropout_channels_fwd(x.reshape(images), y.reshape(images), *numbers)
+        return y
 
 
 class AlphaDropout(Dropout):
@@ -60,6 +88,12 @@ class AlphaDropout(Dropout):
         xp, wide = array_module(dy), widen(dy)
         dx = xp.where(self.keep(xp), wide * self.a, wide.dtype.type(0))
         return dx.astype(dy.dtype, copy=False)
+
+    def forward_native(self, x):
+        return self.drop_native(x, self.a, self.b, self.a * self.low + self.b)
+
+    def backward_native(self, dy):
+        return self.drop_native(dy, self.a)
 
 
 # ------------------------------------------------------------------ public functions
