@@ -153,12 +153,13 @@ def sum_to(array, shape):
 
 class _Native:
     """The hand-written kernels by name: `native.gelu_fwd(x, y)` runs in the module that the first
-    array belongs to.
+    array, or the first of a list, belongs to.
     """
 
     def __getattr__(self, name):
         def launch(*args):
-            module = kernel_module("sim" if isinstance(args[0], np.ndarray) else "cuda")
+            first = args[0][0] if args[0].__class__ is list else args[0]
+            module = kernel_module("sim" if isinstance(first, np.ndarray) else "cuda")
             return getattr(module, name)(*args)
 
         launch.__name__ = name

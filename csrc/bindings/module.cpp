@@ -48,6 +48,10 @@ char const* kind_name(Kind kind) {
       return "array";
     case Kind::out:
       return "out";
+    case Kind::arrays:
+      return "arrays";
+    case Kind::outs:
+      return "outs";
     case Kind::integer:
       return "int";
     case Kind::real:
@@ -222,6 +226,19 @@ cudaStream_t current_stream() {
 
 #endif  // PYNN_SIM
 
+// A list or a tuple of arrays. Errors call each by the list's name.
+std::vector<Array> read_list(char const* op, char const* what, PyObject* object, bool written) {
+  if (!PyList_Check(object) && !PyTuple_Check(object)) {
+    throw TypeError(message(op, what, "a list of arrays", got_type(object)));
+  }
+  std::vector<Array> list(static_cast<size_t>(PySequence_Fast_GET_SIZE(object)));
+  for (size_t i = 0; i < list.size(); ++i) {
+    read_array(op, what, PySequence_Fast_GET_ITEM(object, static_cast<Py_ssize_t>(i)), written,
+               list[i]);
+  }
+  return list;
+}
+
 // scalars
 
 bool is_numpy_scalar(PyObject* object) {
@@ -277,12 +294,18 @@ void call(Function const& function, PyObject* const* args, Py_ssize_t count) {
                             int64_t{count}));
   }
   Value values[MAX_ARGS];
+  std::vector<std::vector<Array>> lists;
   for (int i = 0; i < entry.count; ++i) {
     char const* const what = function.names[i].c_str();
     switch (entry.kinds[i]) {
       case Kind::array:
       case Kind::out:
         read_array(entry.name, what, args[i], entry.kinds[i] == Kind::out, values[i].array);
+        break;
+      case Kind::arrays:
+      case Kind::outs:
+        lists.push_back(read_list(entry.name, what, args[i], entry.kinds[i] == Kind::outs));
+        values[i].list = lists.back();
         break;
       case Kind::integer:
         values[i].integer = read_integer(entry.name, what, args[i]);

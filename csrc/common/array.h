@@ -2,6 +2,7 @@
 //
 //   Array   an input:  data<T>() is T const*
 //   Out     an output, or an array updated in place:  data<T>() is T*
+//   Arrays  any number of inputs, from a Python list;  Outs the same of outputs
 //
 // Python owns the memory and every array is C-contiguous, so there are no strides and no lifetimes
 // here. Sizes and indices are 64-bit throughout: an H200 holds arrays of more than 2^31 elements.
@@ -48,6 +49,20 @@ struct Out : Array {
   T* data() const {
     return static_cast<T*>(ptr);
   }
+};
+
+struct Arrays {
+  std::span<Array const> list;
+
+  int64_t size() const { return static_cast<int64_t>(list.size()); }
+  Array const& operator[](int64_t i) const { return list[static_cast<size_t>(i)]; }
+};
+
+struct Outs {
+  std::span<Array const> list;
+
+  int64_t size() const { return static_cast<int64_t>(list.size()); }
+  Out operator[](int64_t i) const { return Out{list[static_cast<size_t>(i)]}; }
 };
 
 }  // namespace pynn

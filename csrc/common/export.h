@@ -7,6 +7,8 @@
 //
 //   Array     array   read only
 //   Out       out     written; the simulator refuses an array that is not writeable
+//   Arrays    arrays  a list or tuple of arrays
+//   Outs      outs    the same, written
 //   int64_t   int
 //   float     float   double too
 //   bool      bool
@@ -18,6 +20,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -28,22 +31,26 @@ namespace pynn {
 
 inline constexpr int MAX_ARGS = 16;
 
-enum class Kind : char { array, out, integer, real, boolean };
+enum class Kind : char { array, out, arrays, outs, integer, real, boolean };
 
 // One argument as the bindings hand it over; the member of its kind is set.
 struct Value {
   Array array;
+  std::span<Array const> list;
   int64_t integer;
   double real;
 };
 
 template <typename T>
 constexpr Kind kind_of() {
-  static_assert(std::same_as<T, Array> || std::same_as<T, Out> || std::same_as<T, bool> ||
-                    std::same_as<T, int64_t> || std::floating_point<T>,
-                "a launcher takes Array, Out, int64_t, float, double or bool");
+  static_assert(std::same_as<T, Array> || std::same_as<T, Out> || std::same_as<T, Arrays> ||
+                    std::same_as<T, Outs> || std::same_as<T, bool> || std::same_as<T, int64_t> ||
+                    std::floating_point<T>,
+                "a launcher takes Array, Out, Arrays, Outs, int64_t, float, double or bool");
   if constexpr (std::same_as<T, Array>) return Kind::array;
   if constexpr (std::same_as<T, Out>) return Kind::out;
+  if constexpr (std::same_as<T, Arrays>) return Kind::arrays;
+  if constexpr (std::same_as<T, Outs>) return Kind::outs;
   if constexpr (std::same_as<T, bool>) return Kind::boolean;
   if constexpr (std::same_as<T, int64_t>) return Kind::integer;
   return Kind::real;
@@ -53,6 +60,7 @@ template <typename T>
 T value_as(Value const& value) {
   if constexpr (std::same_as<T, Array>) return value.array;
   if constexpr (std::same_as<T, Out>) return Out{value.array};
+  if constexpr (std::same_as<T, Arrays> || std::same_as<T, Outs>) return T{value.list};
   if constexpr (std::same_as<T, bool>) return value.integer != 0;
   if constexpr (std::same_as<T, int64_t>) return value.integer;
   if constexpr (std::floating_point<T>) return static_cast<T>(value.real);

@@ -2,6 +2,7 @@
 
 import math
 
+from pynn.backend import native
 from pynn.optim.optimizer import Optimizer, check_range, fraction, non_negative, positive
 
 
@@ -51,6 +52,10 @@ class Adam(Optimizer):
             0.0 if self.decoupled else decay,
             1 - lr * decay if self.decoupled else 1.0,
         )
+
+    def forward_native(self, grads, state, c):
+        slots = len(state) // len(grads) - 1 - (grads[0].dtype.itemsize == 2)
+        (native.adam_step if slots == 2 else native.amsgrad_step)(grads, state, [], *c)
 
     def update(self, xp, p, g, slots, t, c):
         beta1, beta2, size, eps, decay, shrink = c

@@ -1,5 +1,6 @@
 """Lion: the sign of an interpolated momentum."""
 
+from pynn.backend import native
 from pynn.optim.adam import check_betas
 from pynn.optim.optimizer import Optimizer, check_range, non_negative, positive
 
@@ -31,6 +32,9 @@ class Lion(Optimizer):
         beta1, beta2 = map(float, group["betas"])
         lr = float(group["lr"])
         return beta1, beta2, lr, 1 - lr * float(group["weight_decay"])
+
+    def forward_native(self, grads, state, c):
+        native.lion_step(grads, state, [], *c)
 
     def update(self, xp, p, g, slots, t, c):
         beta1, beta2, lr, shrink = c

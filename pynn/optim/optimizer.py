@@ -2,7 +2,7 @@
 
 A rule (SGD, Adam, ...) states three things: the arrays it keeps for a parameter (`slots`), the
 scalars of one step (`scalars`), and the update of a stretch of elements (`update`), as array text
-for NumPy and CuPy alike.
+for NumPy and CuPy alike; it may have the kernel of the update too, csrc/kernels/optim/.
 
 On NumPy the walk hands out blocks of 16k elements, so that the parameter, its gradient, its slots
 and the scratch of a block stay in the cache between the passes of an update; no temporary is as
@@ -30,6 +30,8 @@ class Optimizer:
 
     slots = ()  # names of the arrays kept for each parameter
     scratch = 1  # temporaries that `update` needs, each as large as a block
+    native_dtypes = ("float32", "float16", "bfloat16")
+    forward_native = None  # the rule's kernel, see `update`
 
     def __init__(self, params, **defaults):
         self.defaults = defaults
@@ -75,7 +77,10 @@ class Optimizer:
     def update(self, xp, p, g, slots, t, c):
         """Change p and the slots in place by the gradient g (read only).
 
-        t is the scratch, one array of p's shape each; c is what `scalars` gave.
+        t is the scratch, one array of p's shape each; c is what `scalars` gave. A rule's kernel,
+        `forward_native(grads, state, c)`, does it to all parameters of a group in one launch:
+        `state` lists all p (float32), then each slot of all, then all 16-bit parameters to be
+        overwritten, if any.
         """
         raise NotImplementedError(f"[{self.name}] expected `update` to be defined, got none")
 
@@ -134,25 +139,38 @@ class Optimizer:
                 loss = closure()
         how = f"{self.name}.step"
         for group in self.param_groups:
-            for p in group["params"]:
-                if p._grad is not None:
+            params = [p for p in group["params"] if p._grad is not None]
+            if params and backend.runs_native(self, [p.data for p in params]):
+                self._step_native(group, params)
+            else:
+                for p in params:
                     self._step_one(group, p)
-                    autograd.touch(p, how)
-                    self._seen[p] = (p.data, p.changed)
+            for p in params:
+                autograd.touch(p, how)
+                self._seen[p] = (p.data, p.changed)
         return loss
 
+    def takes_native(self, arrays) -> bool:
+        """Whether the kernel accepts these parameters; their dtypes may differ."""
+        return all(a.dtype.name in self.native_dtypes and a.flags.c_contiguous for a in arrays)
+
+    def _step_native(self, group, params):
+        """One launch for all parameters of a dtype that share the scalars of the step."""
+        launches = {}
+        for p in params:
+            c, target, slots = self._prepare(group, p)
+            (grad,) = backend.contiguous([p._grad.astype(p.data.dtype, copy=False)])
+            copies = [] if target is p.data else [p.data]
+            rows = launches.setdefault((p.data.dtype, len(slots), c), [])
+            rows.append((grad, target, *slots, *copies))
+        for (_, _, c), rows in launches.items():
+            grads, *state = zip(*rows, strict=True)
+            self.forward_native(list(grads), [array for kind in state for array in kind], c)
+
     def _step_one(self, group, p):
-        state = self.state.setdefault(p, {"step": 0})
-        names = self.active_slots(group)
-        missing = [name for name in names if name not in state]
-        seen = self._seen.get(p)
-        if missing or seen is None or seen[0] is not p.data or seen[1] != p.changed:
-            self._refresh(group, p, state, missing)
-        step = state["step"] = state["step"] + 1
-        c = self.scalars(group, step, first=bool(missing))
-        narrow = p.data.dtype in dtypes.HALVES
-        target = state["master"] if narrow else p.data
-        arrays = [target, p._grad, *(state[name] for name in names)]
+        c, target, slots = self._prepare(group, p)
+        narrow = target is not p.data
+        arrays = [target, p._grad, *slots]
         if isinstance(target, np.ndarray) and target.flags.c_contiguous:
             self._update_blocks(
                 [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in arrays], c
@@ -165,6 +183,21 @@ class Optimizer:
             )
         if narrow:
             p.data[...] = target
+
+    def _prepare(self, group, p):
+        """The scalars of p's next step, the array it changes (the master copy of 16 bits), and the
+        slots.
+        """
+        state = self.state.setdefault(p, {"step": 0})
+        names = self.active_slots(group)
+        missing = [name for name in names if name not in state]
+        seen = self._seen.get(p)
+        if missing or seen is None or seen[0] is not p.data or seen[1] != p.changed:
+            self._refresh(group, p, state, missing)
+        step = state["step"] = state["step"] + 1
+        c = self.scalars(group, step, first=bool(missing))
+        target = state["master"] if p.data.dtype in dtypes.HALVES else p.data
+        return c, target, [state[name] for name in names]
 
     def _update_blocks(self, arrays, c):
         dtype, size = arrays[0].dtype, arrays[0].size

@@ -1,5 +1,6 @@
 """SGD: stochastic gradient descent with momentum."""
 
+from pynn.backend import native
 from pynn.optim.optimizer import Optimizer, check_range, fraction, non_negative, positive
 
 
@@ -54,6 +55,13 @@ class SGD(Optimizer):
             group["nesterov"],
             first,
         )
+
+    def forward_native(self, grads, state, c):
+        lr, momentum, share, decay, nesterov, first = c
+        if momentum:
+            native.momentum_step(grads, state, [], lr, momentum, share, decay, nesterov, first)
+        else:
+            native.sgd_step(grads, state, [], lr, decay)
 
     def update(self, xp, p, g, slots, t, c):
         lr, momentum, share, decay, nesterov, first = c
