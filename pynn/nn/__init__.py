@@ -27,6 +27,7 @@ from pynn.nn.activation import (
     Step,
     Tanh,
 )
+from pynn.nn.attention import LearnedPositions, MultiheadAttention, SinusoidalPositions
 from pynn.nn.clip import clip_grad_norm_, clip_grad_value_
 from pynn.nn.container import ModuleDict, ModuleList, Sequential
 from pynn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -67,3 +68,10 @@ from pynn.nn.pool import (
 from pynn.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from pynn.nn.summary import summary
 from pynn.nn.torch_layout import from_torch, to_torch_layout
+from pynn.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
