@@ -3,10 +3,10 @@
 //   Team<1..32>        a warp or a power-of-two part of one, by butterfly shuffles
 //   Team<64..1024>     a whole CTA: warps by shuffles, then their results through shared memory
 //
-//   Team<256>           lane  0  1  2  3           butterfly: every lane ends with the same bits, since
-//   warp 0  ─┐                ╳     ╳              each operation below commutes bit for bit
+//   Team<256>           lane  0  1  2  3      butterfly: every lane ends with the same bits, since
+//   warp 0  ─┐                ╳     ╳         each operation below commutes bit for bit
 //   ...      ├─► slots[8]     0  1  2  3
-//   warp 7  ─┘       │        ╲╱ ╲╱                log2(32) shuffles, one barrier, log2(warps) shuffles
+//   warp 7  ─┘       │        ╲╱ ╲╱           log2(32) shuffles, a barrier, log2(warps) shuffles
 //                    └─► every warp reduces the slots again: no second barrier, no broadcast
 //
 //   The order is fixed, so the same inputs give the same bits in every run. Sums over threads carry
@@ -59,6 +59,12 @@ struct Sum {
   // inf - inf in `lost` would make NaN of a sum that is inf
   __device__ float value() const { return fabsf(high) == INFINITY ? high : high + low; }
 };
+
+// What an exponent is taken relative to: the greatest element, but 0 for a row of -inf, where
+// x - max would be NaN.
+__device__ inline float finite_peak(float max) {
+  return max == -INFINITY ? 0.f : max;
+}
 
 // max of x and sum of e^(x - max) over a part of a row. Starts at {-inf, 0}.
 struct MaxSum {

@@ -17,12 +17,12 @@
 //        32 x 4             2,048                    longer rows: false
 //       128 x 4             8,192
 //       512 x 4            32,768
-//      1024 x ...           LONGEST elements     longer rows: false, to be read more than once
+//      1024 x ...           LONGEST elements    longer rows: false, to be read more than once
 //
 //   LONGEST is what a kernel can hold: 1024 threads have 64 registers each, and the compiler keeps
-//   16-bit elements as the f32 it computes with, so 32 elements a thread fit, or 16 each of two rows.
+//   16-bit elements as the f32 it computes with: 32 a thread fit, or 16 each of two rows.
 //
-//   In flight per SM: 64 bytes a thread x 2048 threads = 128 KB, against the 29 KB that Little's law
+//   In flight per SM: 64 bytes x 2048 threads = 128 KB, against the 29 KB that Little's law
 //   asks of an H200 (4.8 TB/s x 0.8 us / 132). Nothing here has been measured on a GPU yet.
 
 #pragma once
@@ -78,7 +78,7 @@ struct Row {
     }
   }
 
-  // This thread's part of op over f(v, k); each vector by itself first, so that the chains are short.
+  // This thread's part of op over f(v, k); each vector by itself first, for short chains.
   template <typename V, typename Op, typename F>
   __device__ static V fold(V total, int n, Op op, F f) {
 #pragma unroll

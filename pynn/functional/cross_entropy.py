@@ -9,7 +9,7 @@ import numpy as np
 
 from pynn import dtypes
 from pynn.autograd import Function
-from pynn.backend import array_module, device_of, widen
+from pynn.backend import array_module, device_of, native, widen
 from pynn.functional.activation import float_input
 from pynn.functional.embedding import integers
 from pynn.functional.linear import as_rows
@@ -50,9 +50,17 @@ class CrossEntropy(_OfRows):
     For the backward are kept x, each row's max and its sum of e^(x - max).
     """
 
+    at = None  # labels of the rows, weights and stats are made when a method needs them
+    stats = None
+
     def __init__(self, labels, weight, ignore_index, smoothing, reduction):
         self.labels, self.weight, self.ignore_index = labels, weight, ignore_index
         self.smoothing, self.reduction = smoothing, reduction
+
+    def look_up(self, C, dtype):
+        """The label of each row, which rows count, and their weights."""
+        self.at, self.kept = usable_labels("cross_entropy", self.labels, C, self.ignore_index)
+        self.weights = row_weights(self.weight, self.at, self.kept, dtype)
 
     @quiet
     def forward(self, x):
@@ -60,9 +68,8 @@ class CrossEntropy(_OfRows):
         self.x, self.shape = x, x.shape
         e = self.below_max(as_rows(widen(x)))
         R, C = e.shape
-        self.at, kept = usable_labels("cross_entropy", self.labels, C, self.ignore_index)
         w = self.weight = None if self.weight is None else self.weight.astype(e.dtype, copy=False)
-        self.weights = row_weights(w, self.at, kept, e.dtype)
+        self.look_up(C, e.dtype)
         picked = e[xp.arange(R), self.at]
         smooth = None
         if self.smoothing:
@@ -80,9 +87,8 @@ class CrossEntropy(_OfRows):
         dead = self.sum == 0
         if dead.any():
             losses = xp.where(dead, np.inf, losses).astype(e.dtype)
-        if kept is not None:
-            losses = xp.where(kept, losses, 0).astype(e.dtype)
-        self.kept = kept
+        if self.kept is not None:
+            losses = xp.where(self.kept, losses, 0).astype(e.dtype)
         return self.reduce(losses, self.weights)
 
     @quiet
@@ -91,6 +97,8 @@ class CrossEntropy(_OfRows):
         dx = as_rows(widen(self.x)) - self.max[:, None]
         xp.exp(dx, out=dx)
         R, C = dx.shape
+        if self.at is None:
+            self.look_up(C, dx.dtype)
         counts = self.sum != 0 if self.kept is None else self.kept & (self.sum != 0)
         dy = xp.where(counts, self.spread(dy, R), 0).astype(dx.dtype)
         hit = dy if self.weights is None else dy * self.weights  # the gradient of -log p_t
@@ -105,6 +113,58 @@ class CrossEntropy(_OfRows):
             dx -= (s * dy)[:, None] if self.weight is None else (s * dy)[:, None] * self.weight
         dx[xp.arange(R), self.at] -= hit
         return dx.reshape(self.shape).astype(self.x.dtype, copy=False)
+
+    def forward_native(self, x):
+        """On a GPU a label out of range gives NaN: to raise, the host would have to wait for it."""
+        xp = array_module(x)
+        self.x, self.shape = x, x.shape
+        if self.weight is not None:
+            self.weight = xp.ascontiguousarray(self.weight, np.float32)
+        rows = as_rows(x)
+        R, C = rows.shape
+        if device_of(x) == "cpu":
+            self.look_up(C, np.float32)
+        losses, weights = xp.empty(R, np.float32), xp.empty(R, np.float32)
+        self.stats = xp.empty((2, R), np.float32)
+        self.max, self.sum = self.stats
+        native.cross_entropy_fwd(
+            rows, *self.labels_and_weights(), losses, self.stats, weights, *self.how()
+        )
+        if self.reduction == "none":
+            self.divisor = 1.0
+            return losses.reshape(self.shape[:-1])
+        y, self.divisor = xp.empty(1, np.float32), xp.empty(1, np.float32)
+        native.loss_total(
+            losses, weights if self.reduction == "mean" else weights[:0], y, self.divisor
+        )
+        return y.reshape(())
+
+    def backward_native(self, dy):
+        xp = array_module(dy)
+        if self.stats is None:
+            self.stats = xp.stack([self.max, self.sum])
+        divisor = self.divisor
+        if not hasattr(divisor, "dtype"):
+            divisor = xp.full(0 if divisor == 1 else 1, divisor, np.float32)
+        dx = xp.empty_like(self.x)
+        inputs = as_rows(self.x), *self.labels_and_weights(), self.stats, dy.reshape(-1), divisor
+        native.cross_entropy_bwd(*inputs, as_rows(dx), *self.how())
+        return dx
+
+    def labels_and_weights(self):
+        """Labels (R,), class weights and their sum; the last two empty where there are none."""
+        xp = array_module(self.x)
+        labels = xp.ascontiguousarray(self.labels.reshape(-1))
+        if self.weight is None:
+            return labels, xp.empty(0, np.float32), xp.empty(0, np.float32)
+        weight = xp.ascontiguousarray(self.weight, np.float32)
+        total, workspace = xp.empty((1, 1), np.float32), xp.empty(0, np.float32)
+        native.sum_fwd(weight.reshape(1, -1, 1), total, workspace, 1.0)
+        return labels, weight, total.reshape(1)
+
+    def how(self):
+        ignored = np.iinfo(np.int64).min if self.ignore_index is None else int(self.ignore_index)
+        return ignored, float(self.smoothing)
 
 
 class SoftCrossEntropy(_OfRows):
@@ -266,8 +326,9 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
     label_smoothing  s in [0, 1]: targets become (1 - s) target + s / C
     returns () or (...), f32 or wider
 
-    Raises IndexError for a label outside [0, C) that is not ignore_index, ValueError for shapes or
-    a smoothing outside [0, 1], TypeError for dtypes.
+    Raises IndexError for a label outside [0, C) that is not ignore_index (on a GPU the kernels give
+    its row a loss of NaN instead), ValueError for shapes or a smoothing outside [0, 1], TypeError
+    for dtypes.
     Label smoothing: Szegedy et al. 2015, arXiv:1512.00567.
     """
     op = "cross_entropy"

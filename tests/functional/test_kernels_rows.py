@@ -7,6 +7,7 @@ import pytest
 import pynn
 from pynn import backend, dtypes, testing
 from pynn.functional import reduce
+from pynn.functional.cross_entropy import CrossEntropy
 from pynn.functional.softmax import LogSoftmax, Softmax
 
 FLOATS = ("float32", "float16", "bfloat16")
@@ -231,3 +232,86 @@ def test_reduction_launchers_say_what_is_wrong():
         sim.max_fwd(np.zeros((2, 0, 1), np.float32), y, y.copy(), none)
     with pytest.raises(TypeError, match=r"\[argmax_fwd\] y: expected int64, got float32"):
         sim.argmax_fwd(x, y, none)
+
+
+# ------------------------------------------------------------------ cross entropy
+
+
+def loss(labels, classes, weighted=False, smoothing=0.0, reduction="mean"):
+    weight = np.random.default_rng(9).uniform(0, 2, classes) if weighted else None
+    return lambda: CrossEntropy(labels, weight, -100, smoothing, reduction)
+
+
+def some_labels(rows, classes):
+    labels = np.random.default_rng(3).integers(0, classes, rows)
+    labels[::4] = -100
+    return labels
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    "weighted, smoothing", [(False, 0.0), (True, 0.0), (True, 0.2), (False, 0.2)]
+)
+def test_cross_entropy_of_rows_of_every_length(dtype, weighted, smoothing):
+    for C in [1, 2, 10, 31, 32, 33, 128, 129, 1000, 1025, 2100]:
+        for reduction in ("mean", "none"):
+            op = loss(some_labels(6, C), C, weighted, smoothing, reduction)
+            agrees(op, normal((6, C), dtype))
+            agrees(op, misaligned(normal((6, C), dtype)))
+
+
+@pytest.mark.parametrize(
+    "dtype, C", [("float32", 33_000), ("float32", 12_001), ("bfloat16", 262_144)]
+)
+def test_cross_entropy_of_a_long_row(dtype, C):
+    agrees(loss(np.array([C - 1]), C), normal((1, C), dtype))
+    agrees(loss(np.array([7]), C, True, 0.1), normal((1, C), dtype))
+
+
+def test_cross_entropy_is_the_same_in_every_order_of_threads():
+    x = normal((9, 700), "float32")
+    same_in_every_order(lambda: agrees(loss(some_labels(9, 700), 700, True, 0.1), x))
+
+
+@pytest.mark.parametrize("C", [5, 40, 2100])
+def test_cross_entropy_of_special_rows(C):
+    x = np.zeros((4, C), np.float32)
+    x[0] = -INF
+    x[1, 1:] = -INF
+    x[2, 0] = np.nan
+    for labels in ([0, 0, 0, -100], [1, 0, 1, -100]):
+        op = loss(np.array(labels), C, reduction="none")
+        (y,), node = testing.forward(op, [x], native=True)
+        np.testing.assert_array_equal(y, [INF, 0, np.nan, 0])
+        (dx,) = testing.backward(node, [np.ones_like(y)], native=True)
+        np.testing.assert_array_equal(dx[[0, 1, 3]], 0)
+        assert np.isnan(dx[2]).all()
+
+
+def test_a_label_out_of_range():
+    sim = backend.kernel_module("sim")
+    x, labels, none = np.zeros((3, 4), np.float32), np.array([4, -1, 2]), np.zeros(0, np.float32)
+    losses, stats, weights = (np.zeros(s, np.float32) for s in (3, (2, 3), 3))
+    sim.cross_entropy_fwd(x, labels, none, none, losses, stats, weights, -100, 0.0)
+    np.testing.assert_allclose(losses, [np.nan, np.nan, np.log(4)], rtol=1e-6)
+    dx = np.zeros_like(x)
+    sim.cross_entropy_bwd(x, labels, none, none, stats, np.ones(1, np.float32), none, dx, -100, 0.0)
+    assert np.isnan(dx[:2]).all() and np.isfinite(dx[2]).all()
+    with pytest.raises(IndexError, match=r"\[cross_entropy\] target: expected labels in \[0, 4\)"):
+        testing.forward(loss(labels, 4), [x], native=True)
+
+
+def test_cross_entropy_launchers_say_what_is_wrong():
+    sim = backend.kernel_module("sim")
+    x, none = np.zeros((3, 4), np.float32), np.zeros(0, np.float32)
+    losses, stats, labels = np.zeros(3, np.float32), np.zeros((2, 3), np.float32), np.zeros(3, int)
+    with pytest.raises(
+        ValueError, match=r"\[cross_entropy_fwd\] labels: expected shape \(3,\), got"
+    ):
+        sim.cross_entropy_fwd(x, labels[:2], none, none, losses, stats, losses, -100, 0.0)
+    with pytest.raises(ValueError, match=r"smoothing: expected a number in \[0, 1\], got 2"):
+        sim.cross_entropy_fwd(x, labels, none, none, losses, stats, losses, -100, 2.0)
+    with pytest.raises(
+        TypeError, match=r"\[cross_entropy_fwd\] labels: expected int64, got float32"
+    ):
+        sim.cross_entropy_fwd(x, losses, none, none, losses, stats, losses, -100, 0.0)

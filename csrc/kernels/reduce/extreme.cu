@@ -11,7 +11,7 @@
 //   equal to NaN. A minimum is the maximum of -x, whose sign costs a product and no second kernel.
 //
 //   layout, picture, splits: reduce.cuh;  gradient: spread.cuh
-//   bytes  forward sizeof(T) (n + 1) outer inner + 4 outer inner, gradient twice that; bound: memory
+//   bytes  forward (sizeof(T) (n + 1) + 4) outer inner, gradient twice that      bound: memory
 //   deterministic
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// reduce.cuh — y[o, c] = join over i of x[o, i, c], with x (outer, n, inner): the kernels that sums and
-// extrema share.
+// reduce.cuh — y[o, c] = join over i of x[o, i, c], with x (outer, n, inner): what sums and extrema
+// share.
 //
 //   A Reduction says what is joined, and holds the pointers of its outputs:
 //     Part             of one thread;  Part() is the value over nothing
@@ -13,7 +13,8 @@
 //   Few outputs of many elements: each is cut in splits, whose States go to the workspace (outputs,
 //   splits) and are joined by a warp an output. One launch or two, never an atomic.
 //
-//   bytes  n outer inner sizeof(T), and 2 splits outer inner sizeof(State) where cut    bound: memory
+//   bytes  n outer inner sizeof(T), and 2 splits outer inner sizeof(State) where cut
+//   bound: memory
 
 #pragma once
 

@@ -1,11 +1,11 @@
-// spread.cuh — dx[o, i, c] = op(x[o, i, c], what op knows of output (o, c)): gradients of reductions.
+// spread.cuh — dx[o, i, c] = op(x[o, i, c], what op knows of output (o, c)): reductions' gradients.
 //
 //   dx (outer, n, inner);  256 threads a CTA, a thread one vector of 16 bytes, or one element
-//   A vector lies in one row (inner = 1) or one output a lane (inner a multiple of WIDTH); other
-//   shapes, and misaligned arrays, go element by element.
+//   A vector lies in one row (inner = 1), or has an output for each element (inner a multiple of
+//   WIDTH); other shapes, and misaligned arrays, go element by element.
 //
-//   An Op has  output(o) -> Output, read once a vector or once a lane,  load<WIDTH>(i), which fetches
-//   what it reads beside dx, and  dx(k, Output).
+//   An Op has  output(o) -> Output, read once a vector or once an element;  load<WIDTH>(i), which
+//   fetches a vector of what lies beside dx;  dx(k, Output).
 
 #pragma once
 

@@ -1,14 +1,14 @@
 // softmax.cu — softmax and its logarithm over the last axis.
 //
-//   softmax       y = e^(x - max) / s,        s = sum_j e^(x_j - max)     dx = y (dy - sum_j dy_j y_j)
-//   log_softmax   y = x - max - log s                                     dx = dy - e^y sum_j dy_j
+//   softmax       y = e^(x - max) / s,  s = sum_j e^(x_j - max)    dx = y (dy - sum_j dy_j y_j)
+//   log_softmax   y = x - max - log s                              dx = dy - e^y sum_j dy_j
 //
 //   x, y, dy, dx (..., n) of one shape and dtype T = f32 | f16 | bf16, any n;  math in f32
 //   y may be x itself, dx may be dy or y itself; no partial overlap
-//   A row of -inf: softmax gives 0, log_softmax -inf, both gradient 0. NaN or +inf makes the row NaN.
+//   A row of -inf: softmax gives 0, log_softmax -inf, both gradient 0. NaN or +inf makes a row NaN.
 //
-//   on chip  common/row.cuh: a row stays in the registers of its team; max, then s, then y, exps twice
-//            rather than kept (f32 copies would double the registers of a 16-bit row)
+//   on chip  common/row.cuh: a row stays in the registers of its team; max, then s, then y, with
+//            the exponentials taken twice rather than kept
 //   long     rows of more than 32,768 elements (gradient: 16,384), or not in 16-byte steps and more
 //            than 2,048: one CTA of 1024 threads a row, (max, s) online in one pass, y in a second
 //
@@ -35,12 +35,6 @@ namespace pynn::softmax {
 
 inline constexpr int LONG_THREADS = 1024;
 inline constexpr int LONG_VECS = 4;
-
-// What the exponent is taken relative to: the greatest element, but 0 for a row of -inf, where
-// x - max would be NaN.
-__device__ inline float finite_peak(float max) {
-  return max == -INFINITY ? 0.f : max;
-}
 
 // The quotient is a product with 1/sum and one step of Newton's: the bits of a division, in three
 // instructions without its slow path.
@@ -118,7 +112,7 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
 }
 
 template <typename Op, typename T, int WIDTH>
-__global__ void __launch_bounds__(LONG_THREADS)
+__global__ void __launch_bounds__(LONG_THREADS, 1)
     softmax_fwd_long_kernel(T const* x, int64_t n, T* y) {
   using Lane = Row<T, WIDTH, LONG_THREADS, LONG_VECS>;
   using Cta = Team<LONG_THREADS>;
@@ -173,7 +167,7 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
 }
 
 template <typename Gradient, typename T, int WIDTH>
-__global__ void __launch_bounds__(LONG_THREADS)
+__global__ void __launch_bounds__(LONG_THREADS, 1)
     softmax_bwd_long_kernel(T const* y, T const* dy, int64_t n, T* dx) {
   using Lane = Row<T, WIDTH, LONG_THREADS, LONG_VECS / 2>;
   using Cta = Team<LONG_THREADS>;
