@@ -15,6 +15,7 @@ from pynn.autograd import Function
 ENVIRONMENT = {
     "PYNN_STRICT": ("run", "1: an op that falls back from its kernel to the reference is an error"),
     "PYNN_MALLOC": ("run", "system: leave the C library's allocator as it is"),
+    "PYNN_NVTX": ("run", "1: a named range for each op and layer, for NVIDIA's profilers"),
     "PYNN_DEBUG": ("run", "1: the command line shows tracebacks"),
     "PYNN_SIM_MODULE": ("run", "file of another build of the simulator"),
     "PYNN_SIM_ORDER": ("run", "ascending, descending or random: order of the simulated threads"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -209,6 +210,16 @@ def test_info(capsys):
         assert bool(module["missing"]) == bool(module["mend"])
     assert facts["cuda"]["devices"] or facts["cuda"]["missing"]
     assert "Conv2d" in facts["ops"]["native"] + facts["ops"]["reference"]
+
+
+def test_info_knows_every_variable_that_the_package_reads():
+    from pynn.info import ENVIRONMENT
+
+    read = set()
+    for file in Path(pynn.__file__).parent.rglob("*.py"):
+        read |= set(re.findall(r"environ(?:\.get)?[(\[]\"(PYNN_\w+)\"", file.read_text()))
+    assert read <= set(ENVIRONMENT)
+    assert {"PYNN_STRICT", "PYNN_MALLOC"} <= read
 
 
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, capsys):

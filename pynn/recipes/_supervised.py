@@ -89,7 +89,7 @@ class Classification(_Normalized):
         if first is not None:
             weight = first.weight.numpy()
             R, S = weight.shape[1:3]
-            title = f"the {len(weight)} filters of the first layer, {R} x {S}"
+            title = f"the {len(weight)} filters of the first layer, {R} x {S}: red +, blue -"
             train.plots.filters(out / "filters.png", weight, title)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class Trainer:
     progress      show a bar and a line for each epoch
 
     step, epoch   updates made, epochs completed
-    history       a dict for each epoch: epoch, step, lr, loss, metrics, val_..., seconds
+    history       a dict for each epoch: epoch, step, lr (as it leaves it), loss, metrics, val_...
 
     For a step of another kind (several losses, no targets) override `forward`.
     Raises ValueError for numbers out of range.

@@ -60,7 +60,7 @@ def confusion(
     matrix  (C, C) counts; the diagonal is blue, mistakes are red, both darker for more
     """
     C = len(classes)
-    size = max(4.2, 1.6 + 0.46 * C)
+    size = min(max(4.2, 1.6 + 0.46 * C), 15.4)  # inches; that of 30 classes is the largest
     figure, (axis,) = _figure(size + 0.3, size, 1, 1, title)
     right, wrong = np.diag(np.diag(matrix)), matrix * (1 - np.eye(C, dtype=matrix.dtype))
     for part, colors in ((right, "Blues"), (wrong, "Reds")):
