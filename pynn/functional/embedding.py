@@ -1,4 +1,7 @@
-"""Rows of a table by their number: embedding, and one-hot vectors."""
+"""Rows of a table by their number: embedding, and one-hot vectors.
+
+The kernels stand in csrc/kernels/embedding/.
+"""
 
 import math
 
@@ -6,7 +9,7 @@ import numpy as np
 
 from pynn import dtypes
 from pynn.autograd import Function
-from pynn.backend import array_module, device_of, widen
+from pynn.backend import array_module, device_of, native, widen
 from pynn.functional.activation import float_input
 from pynn.functional.arithmetic import untracked
 from pynn.tensor import Tensor
@@ -33,6 +36,26 @@ class Embedding(Function):
         if self.padding_idx is not None:
             dw[self.padding_idx] = 0
         return dw.astype(dy.dtype, copy=False)
+
+    def forward_native(self, w):
+        self.shape = w.shape
+        check_range("embedding", self.index, w.shape[0])
+        xp = array_module(w)
+        y = xp.empty((*self.index.shape, w.shape[1]), w.dtype)
+        index = xp.ascontiguousarray(self.index).reshape(-1)
+        native.embedding_fwd(w, index, y.reshape(index.size, w.shape[1]))
+        return y
+
+    def backward_native(self, dy):
+        xp = array_module(dy)
+        D, index = self.shape[1], self.index.reshape(-1)
+        order = xp.argsort(index, kind="stable")
+        dw = xp.zeros(self.shape, dy.dtype)
+        partial = xp.empty((-(-index.size // 16), 2, D), np.float32)
+        padding = -1 if self.padding_idx is None else self.padding_idx
+        rows = dy.reshape(index.size, D)
+        native.embedding_bwd(rows, order, index[order], partial, dw, padding)
+        return dw
 
 
 def _add_rows(index, rows, count):
