@@ -1,5 +1,4 @@
 // atomics.cpp — what every atomic checks.
-#include "sim/words.h"
 
 #include "sim/atomics.h"
 

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "sim/machine.h"
+#include "sim/words.h"
 
 namespace pynn::sim {
 
@@ -102,7 +103,7 @@ T atomicCAS(T* p, std::type_identity_t<T> compare, std::type_identity_t<T> v,
   static_assert(std::is_integral_v<T>, "CUDA has atomicCAS for integers");
   const T old = pynn::sim::read_modify_write(
       p, [&](T was) { return was == compare ? v : was; }, "atomicCAS", w);
-  if (old != compare) pynn::sim::yield();
+  if (old != compare) pynn::sim::yield(w);
   return old;
 }
 template <class T>

@@ -169,8 +169,7 @@ void fence_acq_rel_gpu() {
 }
 
 uint32_t ld_acquire_gpu(const uint32_t* p, Where where) {
-  current->wait.where = where;
-  yield();  // it is polled
+  yield(where);  // it is polled
   race::access(p, 4, race::Access::ATOMIC, where);
   const uint32_t v = __atomic_load_n(p, __ATOMIC_ACQUIRE);
   race::acquire_at(p);

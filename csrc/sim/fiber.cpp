@@ -143,7 +143,7 @@ StackPool::StackPool(size_t count, size_t bytes)
 
 StackPool::~StackPool() {
 #ifdef __SANITIZE_ADDRESS__
-  __asan_unpoison_memory_region(base_, total_);
+  __asan_unpoison_memory_region(base_, usable_ * (bytes_ + GUARD));
 #endif
   munmap(base_, total_);
 }

@@ -210,8 +210,9 @@ void wait_here(const char* what, Where where) {
   switch_away(t);
 }
 
-void yield() {
+void yield(Where where) {
   Thread& t = *current;
+  t.wait.where = where;
   t.yielded = true;
   wake(t);
   switch_away(t);

@@ -183,7 +183,7 @@ std::string deadlock_report(const Gang& gang, const char* headline);
 
 void wait_here(const char* what, Where where);  // until wake()
 void wake(Thread& thread);
-void yield();  // lets the others go first
+void yield(Where where);  // lets the others go first
 
 using LastArrival = void (*)(Meeting& meeting, void* context);
 void meet(Meeting& meeting, unsigned needed, const Collective& how, void* operand = nullptr,

@@ -199,9 +199,8 @@ void mbarrier_arrive_expect_tx_cluster(uint32_t bar, uint32_t bytes, Where where
 
 bool mbarrier_test_wait_parity(uint32_t bar, uint32_t parity, Where where) {
   const Found f = waited(bar, parity, "mbarrier.test_wait", where);
-  current->wait.where = where;
   if (!passed(f.m, parity)) {
-    yield();  // it is polled: let the others go on
+    yield(where);  // it is polled: let the others go on
     return false;
   }
   race::acquire(f.m.sync);
@@ -212,7 +211,7 @@ bool mbarrier_try_wait_parity(uint32_t bar, uint32_t parity, Where where) {
   const Found f = waited(bar, parity, "mbarrier.try_wait", where);
   if (!passed(f.m, parity)) {
     if (options().async == Async::RANDOM && gang->random(8) == 0) {
-      yield();  // it may give up: a kernel must loop
+      yield(where);  // it may give up: a kernel must loop
       return false;
     }
     f.m.waiting.push_back(current);

@@ -193,15 +193,21 @@ struct Kinds {
   const char* before;
 };
 
-void report(const char* headline, const void* p, const Touch& now, const Touch& before,
-            Kinds kinds) {
+void report(const void* p, const Touch& now, const Touch& before, Kinds kinds, bool fence_alone) {
   State& s = state();
-  if (int(s.reported.size()) >= MOST_REPORTS || !s.reported.insert({before.site, now.site}).second)
-    return;
-  s.report += (s.report.empty() ? "[" + gang->launch->name + "] " : "\n") + std::string(headline) +
-              " in " + location(p) + ": " + kinds.now + " by " + who(now) + " at " +
-              site_text(now.site) + " is not ordered after the " + kinds.before + " by " +
-              who(before) + " at " + site_text(before.site);
+  if (int(s.reported.size()) >= MOST_REPORTS) return;
+  if (!s.reported.insert({before.site, now.site}).second) return;
+  const std::string later = kinds.now + (" by " + who(now)) + " at " + site_text(now.site);
+  const std::string earlier =
+      kinds.before + (" by " + who(before)) + " at " + site_text(before.site);
+  s.report += s.report.empty() ? "[" + gang->launch->name + "] " : "\n";
+  if (fence_alone) {
+    s.report += "missing fence.proxy.async for " + location(p) + ": expected one between the " +
+                earlier + " and the " + later;
+  } else {
+    s.report +=
+        "data race in " + location(p) + ": " + later + " is not ordered after the " + earlier;
+  }
 }
 
 struct Actor {
@@ -237,10 +243,10 @@ void touch(const Actor& actor, const void* p, size_t bytes, Access kind) {
     if (c.write.agent >= 0) {
       if (!ordered(actor.known, actor.agent, c.write)) {
         if (!(kind == Access::ATOMIC && c.atomic))
-          report("data race", byte, now, c.write, {name(kind), c.atomic ? "atomic" : "write"});
+          report(byte, now, c.write, {name(kind), c.atomic ? "atomic" : "write"}, false);
       } else if (actor.proxy == Proxy::ASYNC && !c.async && !c.atomic && c.write.gang == s.gang &&
                  !(actor.known && at(actor.known->proxy, c.write.agent) >= c.write.clock)) {
-        report("missing fence.proxy.async", byte, now, c.write, {name(kind), "ordinary write"});
+        report(byte, now, c.write, {name(kind), "ordinary write"}, true);
       }
     }
     if (kind == Access::READ) {
@@ -253,7 +259,7 @@ void touch(const Actor& actor, const void* p, size_t bytes, Access kind) {
     }
     for (Touch& r : c.read) {
       if (r.agent >= 0 && !ordered(actor.known, actor.agent, r))
-        report("data race", byte, now, r, {name(kind), "read"});
+        report(byte, now, r, {name(kind), "read"}, false);
       if (kind == Access::WRITE) r = Touch();
     }
     c.write = now;

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "sim/machine.h"
+#include "sim/words.h"
 
 namespace pynn::sim {
 
@@ -97,7 +97,7 @@ inline int __all_sync(unsigned mask, int p, PynnSimWhere w = PynnSimWhere::curre
 // Lanes need not be converged, so the only lane surely active is the caller's own: the smallest answer CUDA
 // allows.  Code that builds a mask for a *_sync function from this is wrong; a fixed mask is right.
 inline unsigned __activemask() {
-  return 1u << pynn::sim::lane_of(*pynn::sim::current);
+  return 1u << pynn::sim::lane();
 }
 
 template <class T>

@@ -10,7 +10,8 @@
 namespace pynn::sim {
 
 constexpr unsigned WARPGROUP = 128;
-constexpr uint32_t IN_FLIGHT = 0x7FC0F1E6;  // a NaN that no arithmetic makes
+constexpr uint32_t IN_FLIGHT =
+    0x7F80F1E6;  // a signalling NaN: arithmetic would make it a quiet one
 
 // The accumulators of one warpgroup that some wgmma in flight adds to.
 struct Accumulators {

@@ -45,11 +45,31 @@
 #define __align__(n) alignas(n)
 #define __cluster_dims__(...)
 
-// ---- built-in variables
-#define threadIdx (::pynn::sim::current->index)
-#define blockIdx (::pynn::sim::current->block->index)
-#define blockDim (::pynn::sim::gang->launch->block)
-#define gridDim (::pynn::sim::gang->launch->grid)
+// ---- built-in variables; not instrumented, so that the race detector does not take them for memory
+namespace pynn::sim {
+[[gnu::no_sanitize("thread")]] inline uint3 thread_index() {
+  return current->index;
+}
+[[gnu::no_sanitize("thread")]] inline uint3 block_index() {
+  return current->block->index;
+}
+[[gnu::no_sanitize("thread")]] inline dim3 block_size() {
+  return gang->launch->block;
+}
+[[gnu::no_sanitize("thread")]] inline dim3 grid_size() {
+  return gang->launch->grid;
+}
+[[gnu::no_sanitize("thread")]] inline unsigned lane() {
+  return lane_of(*current);
+}
+[[gnu::no_sanitize("thread")]] inline long long ticks() {
+  return (long long)gang->switches;
+}
+}  // namespace pynn::sim
+#define threadIdx (::pynn::sim::thread_index())
+#define blockIdx (::pynn::sim::block_index())
+#define blockDim (::pynn::sim::block_size())
+#define gridDim (::pynn::sim::grid_size())
 inline constexpr int warpSize = 32;
 
 // A failed assert ends the launch with an error, as on the device, instead of the process.
@@ -68,11 +88,11 @@ inline constexpr int warpSize = 32;
 }
 
 // ---- time
-inline void __nanosleep(unsigned) {
-  pynn::sim::yield();
+inline void __nanosleep(unsigned, pynn::sim::Where where = pynn::sim::Where::current()) {
+  pynn::sim::yield(where);
 }
 inline long long clock64() {
-  return (long long)(pynn::sim::gang->switches);
+  return pynn::sim::ticks();
 }
 inline clock_t clock() {
   return clock_t(clock64());
