@@ -41,6 +41,11 @@ from pynn.functional.arithmetic import (
     sub,
     to,
 )
+from pynn.functional.attention import (
+    rotary_embedding,
+    scaled_dot_product_attention,
+    sinusoidal_positions,
+)
 from pynn.functional.compare import (
     ceil,
     equal,
@@ -61,8 +66,10 @@ from pynn.functional.compare import (
     round,
     sign,
 )
+from pynn.functional.contrastive import contrastive_loss
 from pynn.functional.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from pynn.functional.cross_entropy import cross_entropy, multi_margin_loss, nll_loss
+from pynn.functional.ctc import ctc_loss
 from pynn.functional.distance import (
     cosine_embedding_loss,
     cosine_similarity,
@@ -112,6 +119,7 @@ from pynn.functional.reduce import (
     sum,
     var,
 )
+from pynn.functional.reversal import gradient_reversal
 from pynn.functional.shape import (
     assign,
     cat,
@@ -136,3 +144,4 @@ from pynn.functional.shape import (
     where,
 )
 from pynn.functional.softmax import log_softmax, softmax
+from pynn.functional.upsample import interpolate, pixel_shuffle, pixel_unshuffle

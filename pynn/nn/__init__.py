@@ -38,8 +38,10 @@ from pynn.nn.loss import (
     ArctanLoss,
     BCELoss,
     BCEWithLogitsLoss,
+    ContrastiveLoss,
     CosineEmbeddingLoss,
     CrossEntropyLoss,
+    CTCLoss,
     HingeLoss,
     HuberLoss,
     KLDivLoss,
@@ -66,6 +68,7 @@ from pynn.nn.pool import (
     MaxPool2d,
 )
 from pynn.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from pynn.nn.reversal import GradientReversal
 from pynn.nn.summary import summary
 from pynn.nn.torch_layout import from_torch, to_torch_layout
 from pynn.nn.transformer import (
@@ -75,3 +78,4 @@ from pynn.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from pynn.nn.upsample import PixelShuffle, PixelUnshuffle, Upsample

@@ -207,3 +207,43 @@ class CosineEmbeddingLoss(_Loss):
 
     def forward(self, x, y, target):
         return F.cosine_embedding_loss(x, y, target, self.margin, self.reduction)
+
+
+class ContrastiveLoss(_Loss):
+    """Half the squared distance of pairs that are alike, max(0, margin - d)^2 / 2 of others: see
+    `F.contrastive_loss`.
+    """
+
+    shown = ("reduction", "margin")
+
+    def __init__(self, margin=1.0, reduction="mean"):
+        super().__init__(reduction)
+        self.margin = margin
+
+    def forward(self, x, y, target):
+        return F.contrastive_loss(x, y, target, self.margin, self.reduction)
+
+
+class CTCLoss(_Loss):
+    """-log of the probability that (N, T, C) log-probabilities spell a target: see `F.ctc_loss`.
+
+    **batch_first is True**: PyTorch's (T, N, C) wants batch_first=False.
+    """
+
+    shown = ("reduction", "blank", "zero_infinity", "batch_first")
+
+    def __init__(self, blank=0, reduction="mean", zero_infinity=False, batch_first=True):
+        super().__init__(reduction)
+        self.blank, self.zero_infinity, self.batch_first = blank, zero_infinity, batch_first
+
+    def forward(self, log_probs, targets, input_lengths=None, target_lengths=None):
+        return F.ctc_loss(
+            log_probs,
+            targets,
+            input_lengths,
+            target_lengths,
+            self.blank,
+            self.reduction,
+            self.zero_infinity,
+            self.batch_first,
+        )
