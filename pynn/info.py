@@ -38,8 +38,8 @@ PACKAGES = {  # name on the index: the extra that brings it, "" for a core depen
     "tensorboardX": "tensorboard",
 }
 _MENDS = {
-    "cuda": 'PYNN_CUDA=on pip install --force-reinstall --no-deps "pynn-cuda[cuda13]"',
-    "sim": "PYNN_SIM=on pip install --force-reinstall --no-deps pynn-cuda",
+    "cuda": "in pynn's source folder: PYNN_CUDA=on pip install --force-reinstall --no-deps .",
+    "sim": "in pynn's source folder: PYNN_SIM=on pip install --force-reinstall --no-deps .",
 }
 _INSTALL_GPU = 'pip install "pynn-cuda[cuda13]"'
 
