@@ -34,7 +34,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    """pynn.nn, optim, data and train, imported when first asked for."""
+    """pynn.nn, optim, data, train and profile, imported when first asked for."""
+    if name == "profile":
+        return _importlib.import_module("pynn.profiler").profile
     if name in ("nn", "optim", "data", "train"):
         return _importlib.import_module(f"pynn.{name}")
     raise AttributeError(f"module 'pynn' has no attribute {name!r}")
