@@ -1,0 +1,63 @@
+"""Convolutions: every distinct one of ResNet-50, and the depthwise ones of EfficientNet-B0.
+
+x (N, H, W, C), w (K, R, S, C / groups), y (N, P, Q, K): forward (fprop), dgrad, wgrad
+bytes  (x + w + y) sizeof(T) in each of the three
+FLOPs  2 N P Q K R S C / groups in each      bound: compute; memory where 1x1 or depthwise
+"""
+
+import math
+
+from bench.case import Case, normal
+
+BATCH = 128
+# H = W, C, K, R = S, stride
+RESNET50 = [
+    *[(224, 3, 64, 7, 2), (56, 64, 64, 1, 1), (56, 64, 64, 3, 1), (56, 64, 256, 1, 1)],
+    *[(56, 256, 64, 1, 1), (56, 256, 128, 1, 1), (56, 128, 128, 3, 2), (28, 128, 512, 1, 1)],
+    *[(56, 256, 512, 1, 2), (28, 512, 128, 1, 1), (28, 128, 128, 3, 1), (28, 512, 256, 1, 1)],
+    *[(28, 256, 256, 3, 2), (14, 256, 1024, 1, 1), (28, 512, 1024, 1, 2), (14, 1024, 256, 1, 1)],
+    *[(14, 256, 256, 3, 1), (14, 1024, 512, 1, 1), (14, 512, 512, 3, 2), (7, 512, 2048, 1, 1)],
+    *[(14, 1024, 2048, 1, 2), (7, 2048, 512, 1, 1), (7, 512, 512, 3, 1)],
+]
+EFFICIENTNET = [  # H = W, C, R = S, stride
+    *[(112, 32, 3, 1), (112, 96, 3, 2), (56, 144, 3, 1), (56, 144, 5, 2), (28, 240, 5, 1)],
+    *[(28, 240, 3, 2), (14, 480, 3, 1), (14, 480, 5, 1), (14, 672, 5, 1), (14, 672, 5, 2)],
+    *[(7, 1152, 5, 1), (7, 1152, 3, 1)],
+]
+QUICK = [(28, 1, 32, 3, 1), (28, 32, 64, 3, 1), (14, 64, 128, 1, 1)]
+TINY = [(8, 16, 16, 3, 1)]
+
+
+def cases(scale):
+    batch = {"full": BATCH, "quick": 16, "tiny": 1}[scale]
+    for H, C, K, R, stride in {"full": RESNET50, "quick": QUICK, "tiny": TINY}[scale]:
+        yield _case("conv2d", batch, H, C, K, R, stride, 1)
+    for H, C, R, stride in {"full": EFFICIENTNET, "quick": [(14, 64, 3, 1)]}.get(scale, []):
+        yield _case("conv2d_depthwise", batch, H, C, C, R, stride, C)
+
+
+def _case(op, N, H, C, K, R, stride, groups):
+    padding = R // 2
+    P = (H + 2 * padding - R) // stride + 1
+    image, weight = (N, H, H, C), (K, R, R, C // groups)
+    elements = math.prod(image) + math.prod(weight) + N * P * P * K
+    passes = ("forward", "dgrad", "wgrad") if C > 3 else ("forward", "wgrad")
+
+    def run(F, x, w):
+        return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
+
+    def torch(F, x, w):
+        x, w = x.permute(0, 3, 1, 2), w.permute(0, 3, 1, 2)  # channels_last, nothing moves
+        y = F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
+        return y.permute(0, 2, 3, 1)
+
+    return Case(
+        op=op,
+        shape=f"{N}x{H}x{H}x{C} k{K} {R}x{R} s{stride}",
+        run=run,
+        torch=torch,
+        inputs=lambda: [normal(*image), normal(*weight, scale=(C // groups * R * R) ** -0.5)],
+        elements=dict.fromkeys(passes, elements),
+        flops=dict.fromkeys(passes, 2 * N * P * P * math.prod(weight)),
+        matrix=groups == 1,
+    )

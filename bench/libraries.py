@@ -1,0 +1,252 @@
+"""The libraries that run a case: pynn, and its peers, each optional and found at run time.
+
+Peers by name, best first where several answer the same question:
+
+    torch          PyTorch eager; cuDNN in benchmark mode, float32 matrix products in full float32
+    cublaslt       PyTorch eager with cuBLASLt in place of cuBLAS
+    compile        torch.compile, mode max-autotune-no-cudagraphs (Triton kernels, tuned)
+    fused          PyTorch's fused optimizers
+    cudnn, flash   PyTorch's scaled_dot_product_attention by that backend
+    cupy           pynn's reference run by CuPy: what the kernels are worth over array text
+    triton         kernels of bench/triton_kernels.py, written in Triton
+"""
+
+import contextlib
+import importlib
+import importlib.util
+
+import numpy as np
+
+import pynn
+import pynn.functional
+from pynn import backend, optim
+
+
+class AbsentError(Exception):
+    """A peer that cannot run here, or not this case; the message says why."""
+
+
+class Pynn:
+    """pynn, by its kernels ("native"), or by the reference on NumPy or CuPy ("reference")."""
+
+    def __init__(self, device, kernels="reference"):
+        self.device, self.kernels = device, kernels
+        self.name = "pynn"
+
+    def ready(self):
+        """What must hold while calls are prepared and run."""
+        return pynn.use_kernels(self.kernels)
+
+    def function(self, case):
+        return lambda *tensors: case.run(pynn.functional, *tensors)
+
+    def tensor(self, array, requires_grad=False):
+        return pynn.Tensor(array, requires_grad=requires_grad and array.dtype.kind not in "iub")
+
+    def no_grad(self):
+        return pynn.no_grad()
+
+    def grad(self, y, leaves, dy):
+        return pynn.grad(y, leaves, dy, retain_graph=True, allow_unused=True)
+
+    def optimizer(self, rule, params, options):
+        return getattr(optim, rule)(params, **options)
+
+    def as_float64(self, tensor):
+        return tensor.data.astype(np.float64)
+
+
+class Torch:
+    """PyTorch, eager; the subclasses below change one thing each."""
+
+    name = "torch"
+    fused = None
+
+    def __init__(self, device):
+        if importlib.util.find_spec("torch") is None:
+            raise AbsentError("PyTorch is not installed")
+        self.torch = torch = importlib.import_module("torch")
+        self.device = device
+        if device == "cuda" and not torch.cuda.is_available():
+            raise AbsentError("this PyTorch sees no GPU")
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False
+
+    def ready(self):
+        return contextlib.nullcontext()
+
+    def function(self, case):
+        F, run = self.torch.nn.functional, case.torch or case.run
+        return lambda *tensors: run(F, *tensors)
+
+    def tensor(self, array, requires_grad=False):
+        """A tensor of the array's values, in its memory. bfloat16 goes by way of its bits."""
+        torch, floats = self.torch, array.dtype.kind not in "iub"
+        bits = array.view(np.int16) if array.dtype.name == "bfloat16" else array
+        if isinstance(array, np.ndarray):
+            tensor = torch.from_numpy(bits)
+        else:
+            tensor = torch.from_dlpack(bits)
+        tensor = tensor.view(torch.bfloat16) if bits is not array else tensor
+        return tensor.requires_grad_(requires_grad and floats)
+
+    def no_grad(self):
+        return self.torch.no_grad()
+
+    def grad(self, y, leaves, dy):
+        return self.torch.autograd.grad(y, leaves, dy, retain_graph=True, allow_unused=True)
+
+    def optimizer(self, rule, params, options):
+        if not hasattr(self.torch.optim, rule):
+            raise AbsentError(f"PyTorch has no {rule}")
+        return getattr(self.torch.optim, rule)(params, fused=self.fused, **options)
+
+    def as_float64(self, tensor):
+        wide = tensor.detach().to(self.torch.float64).contiguous()
+        return wide.numpy() if self.device == "cpu" else backend.cupy().from_dlpack(wide)
+
+
+class CuBlasLt(Torch):
+    """As PyTorch, with its other matrix library; for cases that multiply matrices."""
+
+    name = "cublaslt"
+
+    def __init__(self, device):
+        super().__init__(device)
+        if device != "cuda":
+            raise AbsentError("for GPUs alone")
+
+    @contextlib.contextmanager
+    def ready(self):
+        former = self.torch.backends.cuda.preferred_blas_library()
+        self.torch.backends.cuda.preferred_blas_library("cublaslt")
+        try:
+            yield
+        finally:
+            self.torch.backends.cuda.preferred_blas_library(former)
+
+    def function(self, case):
+        if not case.matrix:
+            raise AbsentError("for matrix products alone")
+        return super().function(case)
+
+
+class Compiled(Torch):
+    """torch.compile of the same function."""
+
+    name = "compile"
+
+    def function(self, case):
+        self.torch._dynamo.reset()
+        functorch = importlib.import_module("torch._functorch.config")
+        functorch.donated_buffer = False  # the graph is kept for many backwards
+        return self.torch.compile(
+            super().function(case), dynamic=False, mode="max-autotune-no-cudagraphs"
+        )
+
+    def optimizer(self, rule, params, options):
+        raise AbsentError("not asked of optimizers: see fused")
+
+
+class Fused(Torch):
+    """PyTorch's fused optimizers; for optimizers alone."""
+
+    name = "fused"
+    fused = True
+
+    def function(self, case):
+        raise AbsentError("for optimizers alone")
+
+
+class Attention(Torch):
+    """PyTorch's scaled_dot_product_attention by one backend."""
+
+    backend = ""
+
+    def __init__(self, device):
+        super().__init__(device)
+        if device != "cuda":
+            raise AbsentError("for GPUs alone")
+
+    def function(self, case):
+        if not case.op.startswith("attention"):
+            raise AbsentError("for attention alone")
+        return super().function(case)
+
+    def ready(self):
+        attention = importlib.import_module("torch.nn.attention")
+        return attention.sdpa_kernel(getattr(attention.SDPBackend, self.backend))
+
+
+class CudnnAttention(Attention):
+    name, backend = "cudnn", "CUDNN_ATTENTION"
+
+
+class FlashAttention(Attention):
+    name, backend = "flash", "FLASH_ATTENTION"
+
+
+class CuPy(Pynn):
+    """The reference on CuPy arrays."""
+
+    def __init__(self, device):
+        super().__init__(device, "reference")
+        self.name = "cupy"
+        if importlib.util.find_spec("cupy") is None:
+            raise AbsentError("CuPy is not installed")
+        if device != "cuda":
+            raise AbsentError("for GPUs alone")
+
+
+class Triton(Torch):
+    """Kernels written in Triton, for the ops that bench/triton_kernels.py has."""
+
+    name = "triton"
+
+    def __init__(self, device):
+        if importlib.util.find_spec("triton") is None:
+            raise AbsentError("Triton is not installed")
+        super().__init__(device)
+        if device != "cuda":
+            raise AbsentError("for GPUs alone")
+
+    def function(self, case):
+        kernels = importlib.import_module("bench.triton_kernels").KERNELS
+        if case.op not in kernels:
+            raise AbsentError("no kernel for this op in bench/triton_kernels.py")
+        return kernels[case.op]
+
+    def grad(self, y, leaves, dy):
+        raise AbsentError("its kernels have no backward")
+
+
+PEERS = {
+    "torch": Torch,
+    "cublaslt": CuBlasLt,
+    "compile": Compiled,
+    "fused": Fused,
+    "cudnn": CudnnAttention,
+    "flash": FlashAttention,
+    "cupy": CuPy,
+    "triton": Triton,
+}
+DEFAULT = {
+    "cpu": ("torch",),
+    "cuda": ("torch", "cublaslt", "fused", "cudnn", "flash", "cupy", "triton"),
+}
+
+
+def find(names, device):
+    """({name: peer} of those that run here, {name: why not} of the others).
+
+    Raises ValueError for a name that is none.
+    """
+    found, absent = {}, {}
+    for name in names:
+        if name not in PEERS:
+            raise ValueError(f"[bench] peer: expected one of {', '.join(PEERS)}, got {name!r}")
+        try:
+            found[name] = PEERS[name](device)
+        except AbsentError as reason:
+            absent[name] = str(reason)
+    return found, absent

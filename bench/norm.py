@@ -1,0 +1,76 @@
+"""Normalizations: of rows (layer, RMS), and of the channels of a batch of images.
+
+bytes  layer_norm, rms_norm  forward (2 n + weights) sizeof(T), backward 3 n and the weights and
+                             their gradients
+       batch_norm            forward 3 n: the statistics take a pass of their own; backward 5 n
+       statistics            4 bytes each
+FLOPs  5 an element forward, 8 backward                  bound: memory
+"""
+
+from bench.case import Case, named, normal
+
+ROWS = {
+    "full": [(65536, 256), (8192, 768), (8192, 1600), (4096, 4096), (2048, 8192), (512, 65536)],
+    "quick": [(1024, 256), (1024, 768)],
+    "tiny": [(16, 256)],
+}
+IMAGES = {
+    "full": [(256, 56, 56, 64), (256, 28, 28, 512), (256, 14, 14, 1024), (256, 7, 7, 2048)],
+    "quick": [(16, 28, 28, 64)],
+    "tiny": [(4, 8, 8, 32)],
+}
+
+
+def cases(scale):
+    for rows, C in ROWS[scale]:
+        yield _layer_norm(rows, C)
+        yield _rms_norm(rows, C)
+    for shape in IMAGES[scale]:
+        yield _batch_norm(shape)
+
+
+def _layer_norm(rows, C):
+    n = rows * C
+    return Case(
+        op="layer_norm",
+        shape=named(rows, C),
+        run=lambda F, x, w, b: F.layer_norm(x, w, b),
+        torch=lambda F, x, w, b: F.layer_norm(x, (C,), w, b),
+        inputs=lambda: [normal(rows, C), 1 + normal(C, scale=0.1), normal(C, scale=0.1, start=3)],
+        elements={"forward": 2 * n + 2 * C, "backward": 3 * n + 3 * C},
+        fixed={"forward": 8 * rows, "backward": 8 * rows},
+        flops={"forward": 5 * n, "backward": 8 * n},
+        labels={"n": C},
+    )
+
+
+def _rms_norm(rows, C):
+    n = rows * C
+    return Case(
+        op="rms_norm",
+        shape=named(rows, C),
+        run=lambda F, x, w: F.rms_norm(x, w, 1e-5),
+        torch=lambda F, x, w: F.rms_norm(x, (C,), w, 1e-5),
+        inputs=lambda: [normal(rows, C), 1 + normal(C, scale=0.1)],
+        elements={"forward": 2 * n + C, "backward": 3 * n + 2 * C},
+        fixed={"forward": 4 * rows, "backward": 4 * rows},
+        flops={"forward": 5 * n, "backward": 8 * n},
+        labels={"n": C},
+    )
+
+
+def _batch_norm(shape):
+    C = shape[-1]
+    n = shape[0] * shape[1] * shape[2] * C
+    return Case(
+        op="batch_norm",
+        shape=named(*shape),
+        run=lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+        torch=lambda F, x, w, b: F.batch_norm(
+            x.permute(0, 3, 1, 2), None, None, w, b, training=True
+        ).permute(0, 2, 3, 1),
+        inputs=lambda: [normal(*shape), 1 + normal(C, scale=0.1), normal(C, scale=0.1, start=3)],
+        elements={"forward": 3 * n + 2 * C, "backward": 5 * n + 3 * C},
+        fixed={"forward": 8 * C, "backward": 8 * C},
+        flops={"forward": 5 * n, "backward": 8 * n},
+    )

@@ -1,0 +1,56 @@
+"""Softmax, its logarithm, and cross entropy of rows of logits.
+
+bytes  softmax, log_softmax  forward 2 n sizeof(T), backward 3 n sizeof(T)
+                             csrc/kernels/softmax/softmax.cu, rows that stay on chip; longer
+                             ones are read once more, and the share of the peak shows it
+       cross_entropy         forward n sizeof(T) and 8 a row for the label; backward 2 n
+FLOPs  4 n                                               bound: memory
+"""
+
+from bench.case import Case, integers, named, normal
+
+ROWS = {
+    "full": [(65536, 256), (16384, 1024), (8192, 4096), (1024, 32768), (256, 131072), (64, 262144)],
+    "quick": [(4096, 64), (1024, 1024), (16, 65536)],
+    "tiny": [(16, 256), (4, 2048)],
+}
+LOGITS = {
+    "full": [(8192, 50257), (4096, 32000), (2048, 128256), (1024, 1000)],
+    "quick": [(128, 10), (256, 5000)],
+    "tiny": [(16, 1000)],
+}
+
+
+def cases(scale):
+    for rows, C in ROWS[scale]:
+        yield _rows("softmax", lambda F, x: F.softmax(x, -1), rows, C)
+        yield _rows("log_softmax", lambda F, x: F.log_softmax(x, -1), rows, C)
+    for rows, C in LOGITS[scale]:
+        yield _cross_entropy(rows, C)
+
+
+def _rows(op, run, rows, C):
+    n = rows * C
+    return Case(
+        op=op,
+        shape=named(rows, C),
+        run=run,
+        inputs=lambda: [normal(rows, C, scale=2.0)],
+        elements={"forward": 2 * n, "backward": 3 * n},
+        flops={"forward": 4 * n, "backward": 4 * n},
+        labels={"n": C},
+    )
+
+
+def _cross_entropy(rows, C):
+    n = rows * C
+    return Case(
+        op="cross_entropy",
+        shape=named(rows, C),
+        run=lambda F, x, labels: F.cross_entropy(x, labels),
+        inputs=lambda: [normal(rows, C, scale=2.0), integers(C, rows)],
+        elements={"forward": n, "backward": 2 * n},
+        fixed={"forward": 8 * rows, "backward": 8 * rows},
+        flops={"forward": 4 * n, "backward": 4 * n},
+        labels={"n": C},
+    )

@@ -1,0 +1,194 @@
+"""The harness: wrong results are refused, absent peers are named, formulae are right."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from bench import case as cases
+from bench import libraries, run, table, verify
+from bench.__main__ import main
+
+FAST = run.Plan(peers=(), seconds=0.002)
+
+
+def row_of(case, plan=FAST, direction="forward", peers=None, absent=None, dtype="float32"):
+    return run._row(
+        case, direction, dtype, plan.variants[0], plan, peers or {}, absent or {}, LIMITS
+    )
+
+
+LIMITS = {"memory": 1e10, "matrix": {"float32": 1e11}}
+
+
+def gelu(wrong=0.0):
+    """gelu of 8 x 16, or, of float32 alone, something else."""
+
+    def function(F, x):
+        y = F.gelu(x)
+        return y if x.dtype == np.float64 else y * (1 + wrong)
+
+    return cases.Case(
+        op="gelu",
+        shape="8x16",
+        run=function,
+        torch=lambda F, x: F.gelu(x),
+        inputs=lambda: [cases.normal(8, 16)],
+        elements={"forward": 2 * 128, "backward": 3 * 128},
+        flops={"forward": 128, "backward": 128},
+    )
+
+
+def test_a_row_has_its_figures():
+    row = row_of(gelu()) | {"op": "gelu", "pass": "forward", "shape": "8x16", "dtype": "float32"}
+    assert row["bytes"] == 2 * 8 * 16 * 4
+    assert row["flops"] == 128
+    assert row["us"]["p10"] <= row["us"]["p50"] <= row["us"]["p90"]
+    assert row["gb_s"] == pytest.approx(1024 / row["us"]["p50"] / 1e3)
+    assert row["of_peak"] == pytest.approx(row["gb_s"] / 10)
+    assert row["error"] < 1e-6
+    for key in ("device", "driver", "versions", "commit", "date", "command", "threads"):
+        assert key in row
+    json.dumps(row)
+    assert "gelu" in table.line(row)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_wrong_result_is_refused_and_not_timed(direction):
+    row = row_of(gelu(wrong=0.01), direction=direction)
+    assert "expected an error below 0.001, got 0.01" in row["refused"]
+    assert "us" not in row
+    about = {"op": "gelu", "pass": direction, "shape": "8x16", "dtype": "float32"}
+    assert "REFUSED" in table.line(row | about)
+
+
+def test_a_case_that_raises_is_refused_with_its_words():
+    broken = gelu()
+    object.__setattr__(broken, "run", lambda F, x: F.gelu(x, approximate="no"))
+    assert "[gelu] approximate: expected" in row_of(broken)["refused"]
+
+
+def test_kernels_that_should_run_and_do_not_are_refused():
+    row = row_of(gelu(), run.Plan(peers=(), variants=("native",)))
+    assert "no kernel ran: gelu: array on the CPU" in row["refused"]
+
+
+def test_a_peer_that_is_absent_is_named_with_the_reason(monkeypatch):
+    find = libraries.importlib.util.find_spec
+    monkeypatch.setattr(
+        libraries.importlib.util, "find_spec", lambda name: None if name == "torch" else find(name)
+    )
+    found, absent = libraries.find(("torch", "cupy"), "cpu")
+    assert found == {}
+    assert absent["torch"] == "PyTorch is not installed"
+    assert absent["cupy"]
+    assert row_of(gelu(), absent=absent)["absent"] == absent
+    with pytest.raises(ValueError, match=r"\[bench\] peer: expected one of torch, .*got 'jax'"):
+        libraries.find(("jax",), "cpu")
+
+
+def test_a_peer_that_fails_or_is_wrong_is_named_and_the_row_stands():
+    class Failing(libraries.Pynn):
+        def function(self, case):
+            raise OSError("no such thing\nsecond line")
+
+    class Wrong(libraries.Pynn):
+        def function(self, case):
+            return lambda x: x
+
+    peers = {"failing": Failing("cpu"), "wrong": Wrong("cpu")}
+    row = row_of(gelu(), peers=peers)
+    assert row["absent"]["failing"] == "failed: OSError: no such thing"
+    assert row["absent"]["wrong"].startswith("refused, its result is wrong")
+    assert row["us"]["p50"] > 0 and row["peers"] == {}
+
+
+@pytest.mark.oracle
+def test_pytorch_as_a_peer(torch):
+    row = row_of(gelu(), peers={"torch": libraries.Torch("cpu")}, direction="backward")
+    assert row["peers"]["torch"]["speedup"] > 0
+    assert row["peers"]["torch"]["error"] < 1e-6
+
+
+def test_errors_count_inf_nan_and_shapes():
+    truth = [np.array([1.0, np.inf, np.nan])]
+    assert verify.fault(truth, truth, "float32") == (0.0, "")
+    assert "2 others" in verify.fault([np.array([1.0, 1.0, 0.0])], truth, "float32")[1]
+    assert "1 others" in verify.fault([np.array([np.nan])], [np.array([0.0])], "float32")[1]
+    assert "expected shape (3,), got (1,)" in verify.fault([np.ones(1)], truth, "float32")[1]
+    assert "expected 1 results, got 2" in verify.fault(truth * 2, truth, "float32")[1]
+
+
+def test_a_kernel_is_held_to_twice_the_error_of_the_reference():
+    t = np.linspace(1, 2, 100)
+    reference, kernel = t * (1 + 1e-7), t * (1 + 1e-5)
+    assert verify.fault([kernel], [t], "float32")[1] == ""
+    assert "twice the reference's error" in verify.fault([kernel], [t], "float32", [reference])[1]
+
+
+def test_limits_of_the_device():
+    assert run.limit(LIMITS, 10**10, 0, "float32") == (1.0, "memory")
+    assert run.limit(LIMITS, 10**9, 10**11, "float32") == (1.0, "matrix")
+    assert run.limit({}, 10**9, 0, "float32") == (None, "")
+    assert run.limit(LIMITS, 10**9, 10**11, "bfloat16") == (None, "")
+
+
+@pytest.mark.parametrize("scale", cases.SCALES)
+def test_every_family_has_cases(scale):
+    assert {"activation", "conv", "linear", "norm", "optim", "softmax"} <= set(run.families())
+    for name in run.families():
+        found = run.family_cases(name, scale)
+        assert found, name
+        keys = [(c.op, c.shape) for c in found]
+        assert len(keys) == len(set(keys)), name
+        for case in found:
+            for direction in case.passes:
+                assert case.bytes(direction, 2) >= 0.4 * case.bytes(direction, 4) > 0
+                assert case.flops[direction] >= 0
+
+
+def test_formulae_of_known_shapes():
+    (linear,) = [c for c in run.family_cases("linear", "full") if c.shape == "8192x3072x768"]
+    assert linear.flops["wgrad"] == 2 * 8192 * 3072 * 768
+    assert linear.bytes("forward", 2) == 2 * (8192 * 768 + 3072 * 768 + 8192 * 3072)
+    convolutions = [c for c in run.family_cases("conv", "full") if c.op == "conv2d"]
+    first = convolutions[0]
+    assert first.flops["forward"] == 2 * 128 * 112 * 112 * 64 * 7 * 7 * 3
+    assert len(convolutions) == 23
+    (adam,) = [c for c in run.family_cases("optim", "full") if c.op == "adam"]
+    assert adam.size == 124_439_808  # GPT-2's own count
+    assert adam.bytes("step", 4) == 28 * adam.size
+    assert adam.bytes("step", 2) == 28 * adam.size
+
+
+def test_tiny_cases_of_every_family_are_right_in_every_dtype():
+    for name in run.families():
+        for case in run.family_cases(name, "tiny"):
+            for direction in case.passes:
+                for dtype in ("float32", "bfloat16"):
+                    facts, _ = run.verified(libraries.Pynn("cpu"), case, direction, dtype)
+                    assert "refused" not in facts, (name, case.op, direction, dtype, facts)
+                    assert math.isfinite(facts["error"])
+
+
+def test_the_command(tmp_path, capsys):
+    out = tmp_path / "rows.jsonl"
+    words = ["embedding", "--quick", "--peer", "none", "--seconds", "0.01", "--json", str(out)]
+    assert main(words) == 0
+    rows = run.load([out])
+    assert [r["pass"] for r in rows] == ["forward", "backward"]
+    assert rows[0]["command"].startswith("python -m bench")
+    assert "embedding" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"\[bench\] family: expected one of activation, .*'nope'"):
+        main(["nope"])
+    assert main(["pool", "--list", "--device", "cpu"]) == 0
+    listed = capsys.readouterr().out
+    assert "max_pool2d" in listed and "absent" in listed
+
+
+def test_a_file_that_holds_no_rows_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"op": "gelu"}\nnot json\n')
+    with pytest.raises(ValueError, match=r"rows.jsonl:2: expected a line of JSON, got 'not json"):
+        run.load([path])
