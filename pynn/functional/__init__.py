@@ -145,3 +145,4 @@ from pynn.functional.shape import (
 )
 from pynn.functional.softmax import log_softmax, softmax
 from pynn.functional.upsample import interpolate, pixel_shuffle, pixel_unshuffle
+from pynn.functional.weight_norm import weight_norm

@@ -67,6 +67,7 @@ from pynn.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
+from pynn.nn.rbm import RBM
 from pynn.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from pynn.nn.reversal import GradientReversal
 from pynn.nn.summary import summary
@@ -78,4 +79,11 @@ from pynn.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from pynn.nn.tree import ChildSumTreeLSTMCell, NaryTreeLSTMCell, TreeLSTM
 from pynn.nn.upsample import PixelShuffle, PixelUnshuffle, Upsample
+from pynn.nn.weight_norm import (
+    remove_spectral_norm,
+    remove_weight_norm,
+    spectral_norm,
+    weight_norm,
+)
