@@ -75,6 +75,7 @@ class Recipe:
     make_optimizer(), make_schedule(): AdamW unless --optimizer says otherwise; warm-up, then cosine
     report()     after training: pictures, figures
     quick        the options that --quick sets, unless they are given
+    trainer      the loop: a subclass of Trainer where a step is of another kind
 
     Options of its own are attributes: `hidden = Option(64, "width of the hidden layer")`; they are
     read as `self.hidden`.
@@ -96,6 +97,7 @@ class Recipe:
     seed = Option(0, "of initial weights, order of batches and augmentation", least=0)
 
     quick = {"epochs": 2}
+    trainer = train.Trainer
     monitor = None  # the figure by which --patience judges; the validation loss if None
 
     def __init__(self, *, quick: bool = False, **given):
@@ -206,7 +208,7 @@ class Recipe:
         train_loader, validation, test = self.data()
         model = self.model().to(dtype=self.dtype, device=self.device)
         optimizer = self.make_optimizer(model)
-        trainer = train.Trainer(
+        trainer = self.trainer(
             model,
             self.loss,
             optimizer,

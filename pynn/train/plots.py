@@ -9,7 +9,7 @@ import numpy as np
 
 from pynn.train.files import replacing
 
-_BLUE, _ORANGE, _RED, _GREY = "#2066a8", "#d9741a", "#b3242a", "#8a8a8a"
+BLUE, ORANGE, RED, GREY = "#2066a8", "#d9741a", "#b3242a", "#8a8a8a"
 
 
 def curves(path: str | os.PathLike, history: Sequence[dict], title: str = "") -> None:
@@ -21,12 +21,12 @@ def curves(path: str | os.PathLike, history: Sequence[dict], title: str = "") ->
     panels = list(dict.fromkeys(n.removeprefix("val_") for n in names)) + ["lr"]
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure, axes = _figure(4.6 * columns, 3.4 * rows, rows, columns, title)
+    figure, axes = figure_of(4.6 * columns, 3.4 * rows, rows, columns, title)
     epochs = [row["epoch"] for row in history]
     for axis, name in zip(axes, panels, strict=False):
         for column, label, color in (
-            (name, "training", _GREY),
-            (f"val_{name}", "validation", _BLUE),
+            (name, "training", GREY),
+            (f"val_{name}", "validation", BLUE),
         ):
             values = [row.get(column) for row in history]
             if any(v is not None for v in values):
@@ -43,7 +43,7 @@ def curves(path: str | os.PathLike, history: Sequence[dict], title: str = "") ->
             axis.legend(frameon=False, fontsize=9)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _spans_decades(axis):
@@ -61,7 +61,7 @@ def confusion(
     """
     C = len(classes)
     size = min(max(4.2, 1.6 + 0.46 * C), 15.4)  # inches; that of 30 classes is the largest
-    figure, (axis,) = _figure(size + 0.3, size, 1, 1, title)
+    figure, (axis,) = figure_of(size + 0.3, size, 1, 1, title)
     right, wrong = np.diag(np.diag(matrix)), matrix * (1 - np.eye(C, dtype=matrix.dtype))
     for part, colors in ((right, "Blues"), (wrong, "Reds")):
         shown = np.ma.masked_equal(part, 0)
@@ -80,7 +80,7 @@ def confusion(
     axis.set_ylabel("true")
     axis.spines[:].set_visible(True)
     axis.tick_params(length=0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def mistakes(
@@ -101,7 +101,7 @@ def mistakes(
     order = np.argsort(-np.asarray(confidence), kind="stable")[:most]
     columns = min(8, max(4, len(order)))
     rows = max(1, math.ceil(len(order) / columns))
-    figure, axes = _figure(1.35 * columns, 1.85 * rows + 0.3, rows, columns, title)
+    figure, axes = figure_of(1.35 * columns, 1.85 * rows + 0.3, rows, columns, title)
     for axis in axes:
         axis.set_axis_off()
     for axis, i in zip(axes, order, strict=False):
@@ -117,11 +117,11 @@ def mistakes(
             va="bottom",
             transform=axis.transAxes,
             fontsize=8,
-            color=_RED,
+            color=RED,
         )
     if not len(order):
-        figure.text(0.5, 0.4, "no mistakes", ha="center", fontsize=14, color=_BLUE)
-    _save(figure, path)
+        figure.text(0.5, 0.4, "no mistakes", ha="center", fontsize=14, color=BLUE)
+    save(figure, path)
 
 
 def filters(path: str | os.PathLike, weight: np.ndarray, title: str = "") -> None:
@@ -133,7 +133,7 @@ def filters(path: str | os.PathLike, weight: np.ndarray, title: str = "") -> Non
     weight = np.asarray(weight, np.float32)
     columns = min(8, len(weight))
     rows = math.ceil(len(weight) / columns)
-    figure, axes = _figure(1.1 * columns, 1.1 * rows + 0.4, rows, columns, title)
+    figure, axes = figure_of(1.1 * columns, 1.1 * rows + 0.4, rows, columns, title)
     for axis in axes:
         axis.set_axis_off()
     for axis, kernel in zip(axes, weight, strict=False):
@@ -144,7 +144,39 @@ def filters(path: str | os.PathLike, weight: np.ndarray, title: str = "") -> Non
             kernel = kernel.mean(axis=-1)
             most = max(np.abs(kernel).max(), 1e-12)
             axis.imshow(kernel, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
-    _save(figure, path)
+    save(figure, path)
+
+
+def sheet(
+    path: str | os.PathLike,
+    images: np.ndarray,
+    title: str = "",
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    cmap: str = "gray_r",
+    size: float = 0.62,
+) -> None:
+    """A table of images without gaps, white 0 and black 1 unless `cmap` says otherwise.
+
+    images         (R, C, H, W, 1) or (R, C, H, W, 3), values in 0..1
+    rows, columns  labels, or none;  size  inches of an image
+    """
+    R, C = images.shape[:2]
+    left = 0.11 * max(map(len, rows), default=0)
+    figure, axes = figure_of(max(size * C + left, 3.4), size * R + 0.5, R, C, title)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    for i, axis in enumerate(axes):
+        row, column = divmod(i, C)
+        axis.imshow(_picture(images[row, column]), cmap=cmap, vmin=0, vmax=1)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set(visible=True, color="#dddddd", lw=0.5)
+        if column == 0 and rows:
+            words = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 10}
+            axis.set_ylabel(rows[row], **words)
+        if row == 0 and columns:
+            axis.set_title(columns[column], fontsize=10, pad=3)
+    save(figure, path)
 
 
 def scatter(
@@ -154,13 +186,13 @@ def scatter(
 
     true  (N,);  predicted  {label: (N,)}, the first drawn foremost
     """
-    figure, (axis,) = _figure(5.4, 5.2, 1, 1, title)
+    figure, (axis,) = figure_of(5.4, 5.2, 1, 1, title)
     everything = np.concatenate([true, *predicted.values()])
     low, high = everything.min(), everything.max()
     margin = 0.04 * (high - low or 1)
     ends = [low - margin, high + margin]
-    axis.plot(ends, ends, color=_GREY, lw=1, ls="--", label="predicted = true", zorder=1)
-    styles = [(_BLUE, "o", 3), (_ORANGE, "x", 2), (_GREY, "+", 2)]
+    axis.plot(ends, ends, color=GREY, lw=1, ls="--", label="predicted = true", zorder=1)
+    styles = [(BLUE, "o", 3), (ORANGE, "x", 2), (GREY, "+", 2)]
     for (label, values), (color, marker, order) in zip(predicted.items(), styles, strict=False):
         axis.scatter(
             true, values, s=26, c=color, marker=marker, lw=1, alpha=0.8, label=label, zorder=order
@@ -172,15 +204,15 @@ def scatter(
     axis.set_ylabel("predicted")
     axis.grid(color="#e6e6e6", lw=0.7)
     axis.legend(frameon=False, fontsize=9, loc="upper left")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _picture(image):
     return image[..., 0] if image.shape[-1] == 1 else np.clip(image, 0, 1)
 
 
-def _figure(width, height, rows, columns, title):
-    """A figure and its axes in reading order."""
+def figure_of(width: float, height: float, rows: int, columns: int, title: str = ""):
+    """A figure of width x height inches, and its rows x columns axes in reading order."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -197,7 +229,8 @@ def _figure(width, height, rows, columns, title):
     return figure, axes
 
 
-def _save(figure, path):
+def save(figure, path: str | os.PathLike) -> None:
+    """Write a figure as PNG, in the place of an older one."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     with replacing(path) as file:
