@@ -38,6 +38,7 @@ from pynn import backend
 from pynn.autograd import Function
 
 _MATRIX = {"Linear", "Matmul", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"}
+_MATRIX |= {"Rnn", "Gru", "Lstm", "ScaledDotProductAttention"}
 
 
 class Event:

@@ -26,7 +26,7 @@ class WeightNorm(Function):
         """v / |v|, 0 where |v| is, and |v|, in g's shape; v is scaled first against overflow."""
         xp, v = array_module(self.v), widen(self.v)
         axes = tuple(i for i in range(v.ndim) if i != self.dim)
-        peak = xp.abs(v).max(axis=axes, keepdims=True, initial=0)
+        peak = xp.abs(v).max(axis=axes, keepdims=True)
         peak = xp.where(peak == 0, 1, peak)
         scaled = v / peak
         length = xp.sqrt((scaled * scaled).sum(axis=axes, keepdims=True))

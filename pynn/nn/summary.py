@@ -4,6 +4,8 @@ FLOPs are those of one forward, counted op by op as they run, with a multiply-ad
 
     linear, matmul, convolution    2 for each output element and term of its sum, 1 for a bias
     transposed convolution         2 for each input element and output that it adds to
+    recurrent layer                2 for each step and number in its weights
+    attention                      2 for each query, key and channel of either product; softmax
     normalization, softmax         5 for each element: mean, variance, difference, scale, shift
     pooling                        1 for each pixel of a window
     shapes, dtypes, look-ups       0
@@ -146,6 +148,12 @@ def flops(op, arrays, outputs) -> int:
         return 2 * x.size * math.prod(arrays[1].shape[1:]) + bias
     if name in ("MaxPool2d", "MaxPool1d", "AvgPool2d", "AvgPool1d"):
         return y.size * math.prod(op.kernel)
+    if name in ("Rnn", "Gru", "Lstm"):
+        w_ih, w_hh = arrays[1 + op.states : 3 + op.states]
+        return 2 * math.prod(x.shape[:-1]) * (w_ih.size + w_hh.size)
+    if name == "ScaledDotProductAttention":
+        S = arrays[1].shape[-2]
+        return S * (2 * (x.size + y.size) + 5 * math.prod(x.shape[:-1]))
     if name in _FREE:
         return 0
     return (5 if name in _FIVE else 1) * max(x.size, y.size)

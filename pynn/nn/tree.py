@@ -146,11 +146,13 @@ class TreeLSTM(Module):
         start = 0
         for count in np.bincount(heights) if M else ():
             nodes = order[start : start + count]
-            below = place[children[nodes]]
-            h, c = self.cell.compose(F.take(z, nodes), F.take(hs, below), F.take(cs, below))
+            below = Tensor(place[children[nodes]], device=x.device)
+            said = F.take(z, Tensor(nodes, device=x.device))
+            h, c = self.cell.compose(said, F.take(hs, below), F.take(cs, below))
             hs, cs = F.cat([hs, h]), F.cat([cs, c])
             start += count
-        return F.take(hs, place[:-1]), F.take(cs, place[:-1])
+        places = Tensor(place[:-1], device=x.device)
+        return F.take(hs, places), F.take(cs, places)
 
 
 def heights_of(children):

@@ -67,6 +67,15 @@ def test_transposed_convolution_counts_its_inputs():
     assert table.flops == 2 * (5 * 5 * 4) * (3 * 3 * 6)
 
 
+def test_recurrent_layers_and_attention_count_their_products():
+    assert nn.GRU(3, 4, bidirectional=True).summary((2, 5, 3)).flops == 2 * 2 * 2 * 5 * 12 * (3 + 4)
+    own = nn.MultiheadAttention(8, 2).summary((3, 5, 8)).rows[0].flops
+    linear = 2 * 15 * 24 * 8 + 15 * 24
+    products, softmax = 2 * 2 * (3 * 2 * 5 * 5 * 4), 5 * (3 * 2 * 5 * 5)
+    mean_over_heads = 3 * 2 * 5 * 5
+    assert own == linear + products + softmax + mean_over_heads
+
+
 def test_nothing_is_changed_even_by_a_failure():
     model = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2).eval())
     state = pynn.random.get_state()
