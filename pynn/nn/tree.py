@@ -147,12 +147,12 @@ class TreeLSTM(Module):
         for count in np.bincount(heights) if M else ():
             nodes = order[start : start + count]
             below = Tensor(place[children[nodes]], device=x.device)
-            said = F.take(z, Tensor(nodes, device=x.device))
-            h, c = self.cell.compose(said, F.take(hs, below), F.take(cs, below))
+            said = F.embedding(Tensor(nodes, device=x.device), z)
+            h, c = self.cell.compose(said, F.embedding(below, hs), F.embedding(below, cs))
             hs, cs = F.cat([hs, h]), F.cat([cs, c])
             start += count
         places = Tensor(place[:-1], device=x.device)
-        return F.take(hs, places), F.take(cs, places)
+        return F.embedding(places, hs), F.embedding(places, cs)
 
 
 def heights_of(children):
