@@ -54,6 +54,8 @@ char const* kind_name(Kind kind) {
       return "outs";
     case Kind::integer:
       return "int";
+    case Kind::pair:
+      return "pair";
     case Kind::real:
       return "float";
     case Kind::boolean:
@@ -270,6 +272,14 @@ int64_t read_integer(char const* op, char const* what, PyObject* object) {
   return value;
 }
 
+Pair read_pair(char const* op, char const* what, PyObject* object) {
+  if (!PyTuple_Check(object) || PyTuple_GET_SIZE(object) != 2) {
+    throw TypeError(message(op, what, "a tuple of two ints", got_type(object)));
+  }
+  return {read_integer(op, what, PyTuple_GET_ITEM(object, 0)),
+          read_integer(op, what, PyTuple_GET_ITEM(object, 1))};
+}
+
 // float(array) would copy from the device and wait, so arrays are refused even if Python has a way.
 double read_real(char const* op, char const* what, PyObject* object) {
   if (PyFloat_Check(object)) return PyFloat_AS_DOUBLE(object);
@@ -309,6 +319,9 @@ void call(Function const& function, PyObject* const* args, Py_ssize_t count) {
         break;
       case Kind::integer:
         values[i].integer = read_integer(entry.name, what, args[i]);
+        break;
+      case Kind::pair:
+        values[i].pair = read_pair(entry.name, what, args[i]);
         break;
       case Kind::real:
         values[i].real = read_real(entry.name, what, args[i]);

@@ -51,6 +51,12 @@ struct Out : Array {
   }
 };
 
+// Height and width, from a Python tuple of two ints.
+struct Pair {
+  int64_t h;
+  int64_t w;
+};
+
 struct Arrays {
   std::span<Array const> list;
 

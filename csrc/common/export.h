@@ -10,6 +10,7 @@
 //   Arrays    arrays  a list or tuple of arrays
 //   Outs      outs    the same, written
 //   int64_t   int
+//   Pair      pair    a tuple of two ints, height and width
 //   float     float   double too
 //   bool      bool
 //
@@ -31,13 +32,14 @@ namespace pynn {
 
 inline constexpr int MAX_ARGS = 16;
 
-enum class Kind : char { array, out, arrays, outs, integer, real, boolean };
+enum class Kind : char { array, out, arrays, outs, integer, pair, real, boolean };
 
 // One argument as the bindings hand it over; the member of its kind is set.
 struct Value {
   Array array;
   std::span<Array const> list;
   int64_t integer;
+  Pair pair;
   double real;
 };
 
@@ -45,14 +47,15 @@ template <typename T>
 constexpr Kind kind_of() {
   static_assert(std::same_as<T, Array> || std::same_as<T, Out> || std::same_as<T, Arrays> ||
                     std::same_as<T, Outs> || std::same_as<T, bool> || std::same_as<T, int64_t> ||
-                    std::floating_point<T>,
-                "a launcher takes Array, Out, Arrays, Outs, int64_t, float, double or bool");
+                    std::same_as<T, Pair> || std::floating_point<T>,
+                "a launcher takes Array, Out, Arrays, Outs, int64_t, Pair, float, double or bool");
   if constexpr (std::same_as<T, Array>) return Kind::array;
   if constexpr (std::same_as<T, Out>) return Kind::out;
   if constexpr (std::same_as<T, Arrays>) return Kind::arrays;
   if constexpr (std::same_as<T, Outs>) return Kind::outs;
   if constexpr (std::same_as<T, bool>) return Kind::boolean;
   if constexpr (std::same_as<T, int64_t>) return Kind::integer;
+  if constexpr (std::same_as<T, Pair>) return Kind::pair;
   return Kind::real;
 }
 
@@ -63,6 +66,7 @@ T value_as(Value const& value) {
   if constexpr (std::same_as<T, Arrays> || std::same_as<T, Outs>) return T{value.list};
   if constexpr (std::same_as<T, bool>) return value.integer != 0;
   if constexpr (std::same_as<T, int64_t>) return value.integer;
+  if constexpr (std::same_as<T, Pair>) return value.pair;
   if constexpr (std::floating_point<T>) return static_cast<T>(value.real);
 }
 

@@ -1,13 +1,17 @@
 """Pooling over windows of NHWC images: maximum and mean, in one and two dimensions. Each pass goes
 over one tap of all windows at once, since NumPy is slow along short axes.
+
+The kernels stand in csrc/kernels/pool/.
 """
 
+import functools
 import itertools
+import math
 
 import numpy as np
 
 from pynn.autograd import Function
-from pynn.backend import array_module, widen, zero_where
+from pynn.backend import array_module, device_of, native, to_device, widen, zero_where
 from pynn.functional.reduce import mean
 from pynn.functional.window import (
     Geometry,
@@ -71,6 +75,25 @@ class MaxPool2d(Function):
             add_taps(dx, slice(None), slice(0, P), products, self.kernel, self.geometry)
         return dx.astype(dy.dtype, copy=False)
 
+    def forward_native(self, x):
+        self.shape = x.shape
+        y, xp = _outputs(self, x), array_module(x)
+        self.tap = xp.empty(y.shape, np.uint8 if math.prod(self.kernel) <= 256 else np.int32)
+        native.max_pool_fwd(x, y, self.tap, *self.numbers_native())
+        return y
+
+    def backward_native(self, dy):
+        xp = array_module(dy)
+        dx = xp.empty(self.shape, dy.dtype)
+        tap = xp.zeros(dy.shape, np.uint8) if self.tap is None else self.tap
+        native.max_pool_bwd(tap, dy, dx, *self.numbers_native())
+        return dx
+
+    def numbers_native(self):
+        """Kernel, stride, padding before the image and dilation, each (height, width)."""
+        stride, ((top, _), (left, _)), dilation = self.geometry
+        return self.kernel, stride, (top, left), dilation
+
     def taps(self, image):
         """For each tap in row-major order, the view (N, P, Q, C) of the pixels that it reads."""
         view = windows(image, self.size, self.kernel, self.geometry)
@@ -115,12 +138,42 @@ class AvgPool2d(Function):
         add_taps(dx, slice(None), slice(0, self.size[0]), products, self.kernel, self.geometry)
         return dx.astype(dy.dtype, copy=False)
 
+    def forward_native(self, x):
+        self.shape = x.shape
+        y = _outputs(self, x)
+        native.avg_pool_fwd(x, *self.counts_native(x), y, *self.numbers_native())
+        return y
+
+    def backward_native(self, dy):
+        dx = array_module(dy).empty(self.shape, dy.dtype)
+        native.avg_pool_bwd(dy, *self.counts_native(dy), dx, *self.numbers_native())
+        return dx
+
+    def counts_native(self, like):
+        return [_counts(tuple(counts), device_of(like)) for counts in self.counts]
+
+    def numbers_native(self):
+        """Kernel, stride and padding before the image, each (height, width)."""
+        stride, ((top, _), (left, _)), _ = self.geometry
+        return self.kernel, stride, (top, left)
+
     def divisor(self, xp, dtype):
         """The counts (P, Q, 1), or a number where all are equal."""
         rows, columns = self.counts
         if min(rows) == max(rows) and min(columns) == max(columns):
             return dtype.type(rows[0] * columns[0])
         return xp.asarray(np.outer(rows, columns)[:, :, None], dtype)
+
+
+def _outputs(op, x):
+    """An empty y (N, P, Q, C)."""
+    return array_module(x).empty((x.shape[0], *op.size, x.shape[3]), x.dtype)
+
+
+@functools.lru_cache(256)
+def _counts(counts, device):
+    """The counts in float32 on a device, copied there once."""
+    return to_device(np.array(counts, np.float32), device)
 
 
 class AdaptiveAvgPool2d(Function):
@@ -156,6 +209,17 @@ class AdaptiveAvgPool2d(Function):
                 pixels += _along(wide, axis, i, i + 1) / wide.dtype.type(stop - start)
             wide = dx
         return wide.astype(dy.dtype, copy=False)
+
+    def forward_native(self, x):
+        self.shape = x.shape
+        y = _outputs(self, x)
+        native.adaptive_avg_pool_fwd(x, y)
+        return y
+
+    def backward_native(self, dy):
+        dx = array_module(dy).empty(self.shape, dy.dtype)
+        native.adaptive_avg_pool_bwd(dy, dx)
+        return dx
 
 
 class AdaptiveMaxPool2d(Function):
@@ -208,15 +272,25 @@ def _along(array, axis, start, stop):
     return array[(slice(None),) * axis + (slice(start, stop),)]
 
 
-class MaxPool1d(Line, MaxPool2d):
+class _NativeLine(Line):
+    """Line, and the same for the kernels."""
+
+    def forward_native(self, x):
+        return super().forward_native(x[:, None])[:, 0]
+
+    def backward_native(self, dy):
+        return super().backward_native(dy[:, None])[:, 0]
+
+
+class MaxPool1d(_NativeLine, MaxPool2d):
     """MaxPool2d of height 1: x (N, L, C), y (N, P, C)."""
 
 
-class AvgPool1d(Line, AvgPool2d):
+class AvgPool1d(_NativeLine, AvgPool2d):
     """AvgPool2d of height 1: x (N, L, C), y (N, P, C)."""
 
 
-class AdaptiveAvgPool1d(Line, AdaptiveAvgPool2d):
+class AdaptiveAvgPool1d(_NativeLine, AdaptiveAvgPool2d):
     """AdaptiveAvgPool2d of height 1: x (N, L, C), y (N, P, C)."""
 
 
