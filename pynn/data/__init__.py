@@ -26,6 +26,7 @@ from pynn.data.dataset import (
     random_split,
     train_test_split,
 )
+from pynn.data.flowers import iris
 from pynn.data.images import cifar10, fashion_mnist, mnist, read_idx
 from pynn.data.loader import DataLoader
 from pynn.data.normalize import Normalize
@@ -51,6 +52,7 @@ __all__ = [
     "diabetes",
     "digits",
     "fashion_mnist",
+    "iris",
     "mnist",
     "pydoc_text",
     "random_split",

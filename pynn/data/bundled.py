@@ -15,7 +15,7 @@ def digits(test_fraction: float = 0.2, seed: int = 0) -> tuple[ArrayDataset, Arr
     Raises ImportError if scikit-learn is not installed.
     Alpaydin, Kaynak 1998, "Optical recognition of handwritten digits", UCI repository.
     """
-    data = _sklearn_datasets("digits").load_digits()
+    data = sklearn_datasets("digits").load_digits()
     images = (data.images / 16).astype(np.float32)[..., None]
     labels = data.target.astype(np.int64)
     parts = train_test_split(ArrayDataset(images, labels), test_fraction, seed, stratify=labels)
@@ -32,14 +32,15 @@ def diabetes(test_fraction: float = 0.2, seed: int = 0) -> tuple[ArrayDataset, A
     Raises ImportError if scikit-learn is not installed.
     Efron, Hastie, Johnstone, Tibshirani 2004, "Least angle regression".
     """
-    data = _sklearn_datasets("diabetes").load_diabetes(scaled=False)
+    data = sklearn_datasets("diabetes").load_diabetes(scaled=False)
     features = data.data.astype(np.float32)
     targets = data.target.astype(np.float32)[:, None]
     parts = train_test_split(ArrayDataset(features, targets), test_fraction, seed)
     return tuple(ArrayDataset(*part[:]) for part in parts)
 
 
-def _sklearn_datasets(op):
+def sklearn_datasets(op: str):
+    """scikit-learn's data sets. Raises ImportError, naming the extra, if it is not installed."""
     try:
         from sklearn import datasets
     except ImportError as error:
