@@ -4,8 +4,9 @@
     library("sgemm").schedule("random", "late", seed=3)
     library("sgemm").call("sgemm", A, B, C, M, N, K)      RuntimeError with the simulator's message
 
-The variant is that of PYNN_SIM_TEST_VARIANT: plain, address or race. Objects are kept under the user's cache
-directory, by a hash of everything that went into them.
+The variant is that of PYNN_SIM_TEST_VARIANT: plain, address, race, or gpu, which compiles with nvcc
+and runs on the device. Objects are kept under the user's cache directory, by a hash of all that
+went into them.
 """
 
 import ctypes
@@ -154,8 +155,42 @@ class Library:
             raise RuntimeError(error.decode())
 
 
+class DeviceLibrary(Library):
+    """The same launchers compiled by nvcc: arrays travel to the device and back."""
+
+    def schedule(self, order, async_mode, seed=1):
+        pass
+
+    def call(self, name, *arguments):
+        import cupy
+
+        there = [
+            cupy.asarray(a.view(np.uint8)) if isinstance(a, np.ndarray) else a for a in arguments
+        ]
+        values = [ctypes.c_void_p(a.data.ptr) if isinstance(a, cupy.ndarray) else a for a in there]
+        super().call(name, *values)
+        for here, result in zip(arguments, there, strict=True):
+            if isinstance(here, np.ndarray):
+                here.view(np.uint8)[...] = result.get()
+
+
+def device_library(kernel):
+    target = cache() / f"{kernel}-gpu-{os.getpid()}.so"
+    arch = "90a" if kernel.endswith("_sm90") else "80"
+    run(
+        ["nvcc", "-std=c++20", "-shared", "-Xcompiler", "-fPIC", f"-I{ROOT / 'csrc'}", f"-I{KERNELS}",
+         f"-gencode=arch=compute_{arch},code=[sm_{arch},compute_{arch}]", str(KERNELS / f"{kernel}.cu"),
+         "-o", str(target)]
+    )  # fmt: skip
+    library = DeviceLibrary(target)
+    target.unlink()
+    return library
+
+
 @functools.cache
 def library(kernel):
+    if VARIANT == "gpu":
+        return device_library(kernel)
     return Library(linked(kernel, VARIANT, ".so", ["-shared"]))
 
 
@@ -174,6 +209,10 @@ def sanitizer_environment():
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
     }
+
+
+def u64(value):
+    return ctypes.c_uint64(value)
 
 
 SCHEDULES = [

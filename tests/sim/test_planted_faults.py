@@ -1,7 +1,8 @@
 """Every way we know to break a kernel, planted on purpose: the simulator must say what is wrong.
 
-A fault stands in the table with the build and schedule that catch it and the words it must be reported in. The same
-kernels without the fault must give the right answer in every schedule and every build, without a word.
+A fault stands in the table with the build and schedule that catch it and the words it must be
+reported in. The same kernels without the fault must give the right answer in every schedule and
+every build, without a word.
 
     plain     an ordinary run              late      asynchronous work as late as allowed
     reverse   the last thread first        address   AddressSanitizer and UBSan

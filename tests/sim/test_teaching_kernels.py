@@ -1,7 +1,8 @@
 """Small kernels, one for each idea of the simulator, against float64 in every schedule.
 
-They are written to be read: each shows one way of programming the machine, in the fewest lines. The same files
-compile with nvcc; the last tests repeat everything under the sanitizers and the race detector.
+They are written to be read: each shows one way of programming the machine, in the fewest lines.
+The same files compile with nvcc; the last tests repeat everything under the sanitizers and the race
+detector.
 """
 
 import os
@@ -12,7 +13,6 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-
 from sim import harness
 
 pytestmark = pytest.mark.skipif(bool(harness.missing()), reason=harness.missing())
@@ -31,7 +31,7 @@ def normal(rng, shape, dtype):
 
 
 def check_gemm(name, a, b, product, order, async_mode, exact):
-    """`product` of a and b in float64 against the kernel: bit for bit, or within the bound of f32 sums."""
+    """`product` of a and b in float64 against the kernel: bit for bit, or within f32's bound."""
     m, n = product.shape
     out = np.full((m + 1, n), np.nan, np.float32)  # a row more: nothing may touch it
     lib = harness.library(name)
@@ -135,7 +135,7 @@ def test_under(variant):
     """The tests above once more, in a Python that has the variant's libraries."""
     env = os.environ | {"PYNN_SIM_TEST_VARIANT": variant}
     if variant == "address":
-        for kernel in KERNELS:  # outside: a compiler would be slow under the sanitizer
+        for kernel in KERNELS:  # here: the compiler would be slow under the sanitizer
             harness.linked(kernel, variant, ".so", ["-shared"])
         env |= harness.sanitizer_environment()
     done = subprocess.run(
@@ -145,17 +145,20 @@ def test_under(variant):
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
-KERNELS = sorted(p.stem for p in harness.KERNELS.glob("*.cu"))
-ARCHS = [(k, a) for k in KERNELS for a in (["90a"] if k.endswith("_sm90") else ["80", "90a"])]
+FILES = sorted(p.stem for p in harness.KERNELS.glob("*.cu") if "faults" not in p.stem)
+KERNELS = [k for k in FILES if "conformance" not in k]
+ARCHS = [(k, a) for k in FILES for a in (["90a"] if k.endswith("_sm90") else ["80", "90a"])]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(harness.VARIANT != "plain" or shutil.which("nvcc") is None, reason="no nvcc")
 @pytest.mark.parametrize(("kernel", "arch"), ARCHS)
 def test_nvcc_compiles(kernel, arch, tmp_path):
+    target = ["-c", str(harness.KERNELS / f"{kernel}.cu"), "-o", str(tmp_path / "k.o")]
+    code = f"-gencode=arch=compute_{arch},code=sm_{arch}"
     done = subprocess.run(
-        ["nvcc", "-std=c++20", f"-gencode=arch=compute_{arch},code=sm_{arch}", f"-I{harness.ROOT / 'csrc'}",
-         "-Werror=all-warnings", "-c", str(harness.KERNELS / f"{kernel}.cu"), "-o", str(tmp_path / "k.o")],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        ["nvcc", "-std=c++20", code, f"-I{harness.ROOT / 'csrc'}", "-Werror=all-warnings", *target],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
