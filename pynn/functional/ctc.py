@@ -8,6 +8,8 @@
 Graves et al. 2006, "Connectionist temporal classification", ICML.
 """
 
+import itertools
+
 import numpy as np
 
 from pynn.autograd import Function
@@ -134,12 +136,8 @@ def ctc_loss(
     Graves et al. 2006, "Connectionist temporal classification", ICML.
     """
     op = "ctc_loss"
-    float_input(op, log_probs)
     one_of(op, reduction)
-    if log_probs.ndim != 3 or not log_probs.shape[2]:
-        order = "(N, T, C)" if batch_first else "(T, N, C)"
-        raise ValueError(f"[{op}] log_probs: expected shape {order}, got {log_probs.shape}")
-    x = transpose(log_probs, 0, 1) if batch_first else log_probs
+    x = _time_first(op, log_probs, batch_first)
     T, N, C = x.shape
     if not 0 <= blank < C:
         raise ValueError(f"[{op}] blank: expected a class in [0, {C}), got {blank}")
@@ -178,6 +176,35 @@ def ctc_loss(
     if reduction == "mean":
         y = y * Tensor((1 / xp.maximum(lengths, 1) / max(1, N)).astype(y.dtype))
     return y.sum()
+
+
+def ctc_greedy_decode(log_probs, input_lengths=None, blank=0, batch_first=True):
+    """The labels that the likeliest class of each step spells: repeats once, blanks left out.
+
+    log_probs      (N, T, C)  log-probabilities or logits, **batch first**; (T, N, C) otherwise
+    input_lengths  (N,)       steps of each sample, in [0, T]; None: T
+    returns a list of N lists of ints
+
+    It follows the best path, which is not always the best labelling.
+    Raises ValueError for shapes or lengths, TypeError for dtypes.
+    """
+    op = "ctc_greedy_decode"
+    x = _time_first(op, log_probs, batch_first)
+    T, N, _ = x.shape
+    lengths = _lengths(op, "input_lengths", input_lengths, x, N, T, T).tolist()
+    best = x.data.argmax(axis=2).T.tolist() if T else [[]] * N
+    return [
+        [k for k, _ in itertools.groupby(path[:steps]) if k != blank]
+        for path, steps in zip(best, lengths, strict=True)
+    ]
+
+
+def _time_first(op, x, batch_first):
+    float_input(op, x)
+    if x.ndim != 3 or not x.shape[2]:
+        order = "(N, T, C)" if batch_first else "(T, N, C)"
+        raise ValueError(f"[{op}] log_probs: expected shape {order}, got {x.shape}")
+    return transpose(x, 0, 1) if batch_first else x
 
 
 def _lengths(op, name, value, x, N, most, default):

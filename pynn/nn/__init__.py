@@ -1,4 +1,5 @@
-"""Layers, in PyTorch's names and meaning; images are NHWC and convolution weights KRSC.
+"""Layers, in PyTorch's names and meaning. Channels are last: images are NHWC, convolution weights
+KRSC, and **sequences (N, T, C): batch_first is True** in every layer that has it, unlike PyTorch's.
 
     from pynn import nn
 

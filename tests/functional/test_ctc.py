@@ -115,6 +115,19 @@ def test_long_sequences_do_not_underflow():
     np.testing.assert_allclose(x.grad.numpy().sum(-1) * 49, -1, rtol=1e-5)  # one label a step
 
 
+def test_the_best_path_is_spelt():
+    x = np.full((2, 6, 4), -9.0)
+    for n, path in enumerate([[1, 1, 0, 1, 2, 0], [0, 3, 3, 3, 2, 1]]):
+        x[n, np.arange(6), path] = 0
+    assert F.ctc_greedy_decode(pynn.tensor(x)) == [[1, 1, 2], [3, 2, 1]]
+    assert F.ctc_greedy_decode(pynn.tensor(x), [6, 3]) == [[1, 1, 2], [3]]
+    assert F.ctc_greedy_decode(pynn.tensor(x), [0, 5], blank=3) == [[], [0, 2]]
+    swapped = pynn.tensor(x.transpose(1, 0, 2))
+    assert F.ctc_greedy_decode(swapped, batch_first=False) == [[1, 1, 2], [3, 2, 1]]
+    assert F.ctc_greedy_decode(pynn.zeros(2, 0, 3)) == [[], []]
+    assert F.ctc_greedy_decode(pynn.zeros(0, 2, 3)) == []
+
+
 def test_errors_name_what_was_expected_and_got():
     x = pynn.zeros(2, 4, 3)
     cases = [
