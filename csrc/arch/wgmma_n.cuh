@@ -1,4 +1,4 @@
-// wgmma_n.cuh — wgmma.mma_async for each N. Made by generate_wgmma.py: do not edit. For wgmma.cuh alone.
+// wgmma_n.cuh — wgmma.mma_async for each N, for wgmma.cuh. Made by generate_wgmma.py: do not edit.
 //
 // 64 functions that differ in the number of their operands: one for each N and source of A is the
 // least that inline assembly allows, and the reason why this file is long.

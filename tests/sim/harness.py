@@ -96,8 +96,9 @@ def headers_hash():
 def compiled(source, flags):
     """The object file of a source; compiles it unless the cache has it."""
     h = hashlib.sha256(headers_hash().encode() + source.read_bytes() + repr(flags).encode())
-    for header in sorted(KERNELS.glob("*.h")):
-        h.update(header.read_bytes())
+    if source.suffix == ".cu":
+        for header in sorted(KERNELS.glob("*.h")):
+            h.update(header.read_bytes())
     target = cache() / f"{source.stem}-{h.hexdigest()[:16]}.o"
     if not target.exists():
         include = [f"-I{ROOT / 'csrc'}", f"-I{KERNELS}"] + [f"-isystem{p}" for p in cuda_include()]
@@ -177,11 +178,9 @@ class DeviceLibrary(Library):
 def device_library(kernel):
     target = cache() / f"{kernel}-gpu-{os.getpid()}.so"
     arch = "90a" if kernel.endswith("_sm90") else "80"
-    run(
-        ["nvcc", "-std=c++20", "-shared", "-Xcompiler", "-fPIC", f"-I{ROOT / 'csrc'}", f"-I{KERNELS}",
-         f"-gencode=arch=compute_{arch},code=[sm_{arch},compute_{arch}]", str(KERNELS / f"{kernel}.cu"),
-         "-o", str(target)]
-    )  # fmt: skip
+    code = f"-gencode=arch=compute_{arch},code=[sm_{arch},compute_{arch}]"
+    flags = ["-std=c++20", "-shared", "-Xcompiler", "-fPIC", f"-I{ROOT / 'csrc'}", f"-I{KERNELS}"]
+    run(["nvcc", *flags, code, str(KERNELS / f"{kernel}.cu"), "-o", str(target)])
     library = DeviceLibrary(target)
     target.unlink()
     return library

@@ -1,8 +1,8 @@
 """Each wrapper of csrc/arch against the tables of the PTX manual.
 
-Inputs are fixed and integer-valued, so that every sum is exact and every expected byte is certain. The expectation is
-worked out here, element by element, from the manual's tables, and never by the simulator. golden.json keeps a digest
-of each, so that neither side can drift:
+Inputs are fixed and integer-valued, so that every sum is exact and every expected byte is certain.
+The expectation is worked out here, element by element, from the manual's tables, and never by the
+simulator. golden.json keeps a digest of each, so that neither side can drift:
 
     PYNN_SIM_GOLDEN=write python -m pytest tests/sim/test_conformance.py
 
@@ -54,7 +54,7 @@ def i64(*values):
     return np.array(values, np.int64)
 
 
-# ---- matrices of 8 x 8: PTX ISA, ldmatrix, "Fragment layout for one 8x8 Matrix with 16-bit elements"
+# ---- matrices of 8 x 8: PTX ISA, ldmatrix, "Fragment layout for one 8x8 Matrix"
 
 LANES = np.arange(32)
 ROW, COLUMN = (
@@ -202,7 +202,7 @@ def swizzled(rows, mode):
         return rows.ravel()
     rows = rows.reshape(-1, span)
     out = np.empty_like(rows)
-    # a row of 64 bytes is half a line of 128: the pattern advances with the line, as the address does
+    # a row of 64 bytes is half a line of 128: the pattern advances with the line
     for r in range(len(rows)):
         move = moves[r % 8]
         for c in range(span // 16):
@@ -223,7 +223,7 @@ def box_of(x, at, box, steps):
 
 
 LOADS = [
-    # dtype, shape of x, first element, box, element strides, swizzle: contiguous dimension first from `at` on
+    # dtype, shape of x, first element, box, element strides (contiguous dimension first), swizzle
     ("f32", (64,), (8,), (16,), (1,), 0),
     ("f32", (40,), (32,), (16,), (1,), 0),
     ("bf16", (20, 72), (0, 0), (64, 16), (1, 1), 3),
@@ -247,8 +247,8 @@ def test_tma_load(case):
     expected = swizzled(box_of(x, at, box, steps), mode)
     out = np.zeros_like(expected)
     lib90().call(
-        "tma_load", TENSOR_MAP_TYPE[dtype], len(shape), x, i64(*shape[::-1]), i64(*x.strides[::-1]), i64(*box),
-        i64(*steps), i64(*at), mode, len(out), out,
+        "tma_load", TENSOR_MAP_TYPE[dtype], len(shape), x, i64(*shape[::-1]),
+        i64(*x.strides[::-1]), i64(*box), i64(*steps), i64(*at), mode, len(out), out,
     )  # fmt: skip
     check(f"tma.load.{case}", out, expected)
 
@@ -272,8 +272,8 @@ def test_tma_store(dtype, box, at, mode, add):
         if 0 <= i < 12 and 0 <= j < 40:
             expected[i, j] = tile[r, c] + (y[i, j] if add else 0)
     lib90().call(
-        "tma_store", TENSOR_MAP_TYPE[dtype], y.dtype.itemsize, y, 12, 40, box[1], box[0], *at, mode, add,
-        swizzled(tile, mode),
+        "tma_store", TENSOR_MAP_TYPE[dtype], y.dtype.itemsize, y, 12, 40, box[1], box[0], *at,
+        mode, add, swizzled(tile, mode),
     )  # fmt: skip
     check(f"tma.store.{dtype}.{mode}.{add}", y, expected)
 
@@ -281,7 +281,7 @@ def test_tma_store(dtype, box, at, mode, add):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("tap", [(0, 0), (2, 1)])
 def test_tma_im2col(stride, tap):
-    """A column of pixels of an NHWC image, as a 3 x 3 convolution with padding 1 reads them at one filter tap."""
+    """A column of pixels, as a 3 x 3 convolution with padding 1 reads them at one filter tap."""
     n, h, w, c, pad = 2, 6, 5, 16, 1
     x = (np.arange(n * h * w * c) % 250 + 1).reshape(n, h, w, c).astype(np.float16)
     first, pixels, channels = 3, 10, 8  # from the fourth output pixel on
@@ -296,8 +296,9 @@ def test_tma_im2col(stride, tap):
     start = (8, q * stride - pad, p * stride - pad, first // (p_of * q_of))
     out = np.zeros(expected.nbytes, np.uint8)
     lib90().call(
-        "tma_load_im2col", TENSOR_MAP_TYPE["f16"], 4, x, i64(c, w, h, n), i64(*x.strides[::-1]), i64(-pad, -pad),
-        i64(pad - 2, pad - 2), i64(1, stride, stride, 1), channels, pixels, i64(*start), i64(*tap), len(out), out,
+        "tma_load_im2col", TENSOR_MAP_TYPE["f16"], 4, x, i64(c, w, h, n), i64(*x.strides[::-1]),
+        i64(-pad, -pad), i64(pad - 2, pad - 2), i64(1, stride, stride, 1), channels, pixels,
+        i64(*start), i64(*tap), len(out), out,
     )  # fmt: skip
     check(f"tma.im2col.{stride}.{tap[0]}{tap[1]}", out, expected.view(np.uint8).ravel())
 
@@ -317,15 +318,18 @@ def test_cluster():
     check("cluster", out, np.array(rows, np.uint32))
 
 
-# ---- wgmma: PTX ISA, "Shared Memory Matrix Layout", "Register Fragments ... wgmma.mma_async.m64nNk16"
+# ---- wgmma: PTX ISA, "Shared Memory Matrix Layout", "Register Fragments"
 
 
 def image_of(matrix, mn_major, mode):
     """Bytes of shared memory for a matrix (rows of M or N, columns of K), leading and stride bytes.
 
     The canonical layouts, in units of 16 bytes: with a span of S chunks and atoms of 8 rows,
-      K-major   ((8, n), (S, 1)) : ((S, stride), (1, -))       MN-major  ((S, m), (8, k)) : ((1, leading), (S, stride))
-      without a swizzle  K-major ((8, n), 2) : ((1, stride), leading)   MN-major (m, (8, k)) : (stride, (1, leading))
+      K-major   ((8, n), (S, 1)) : ((S, stride), (1, -))
+      MN-major  ((S, m), (8, k)) : ((1, leading), (S, stride))
+    and without a swizzle
+      K-major   ((8, n), 2) : ((1, stride), leading)
+      MN-major  (m, (8, k)) : (stride, (1, leading))
     """
     size = matrix.dtype.itemsize
     rows, depth = matrix.shape
@@ -414,7 +418,8 @@ def test_wgmma(dtype, n, a_mn, b_mn, mode, registers):
     d = accumulators(c)
     lib90().call(
         "wgmma", TYPES.index(dtype), n, a_mn, b_mn, image, len(image),
-        harness.u64(descriptor(0, *strides_a, mode)), harness.u64(descriptor(start, *strides_b, mode)),
+        harness.u64(descriptor(0, *strides_a, mode)),
+        harness.u64(descriptor(start, *strides_b, mode)),
         fragments if registers else None, d, int(accumulate),
     )  # fmt: skip
     product = a.astype(float) @ b.astype(float) + (c if accumulate else 0)

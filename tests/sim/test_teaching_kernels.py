@@ -132,21 +132,22 @@ def test_same_bits_under_every_schedule():
 @pytest.mark.skipif(harness.VARIANT != "plain", reason="asked by the plain run")
 @pytest.mark.parametrize("variant", ["address", "race"])
 def test_under(variant):
-    """The tests above once more, in a Python that has the variant's libraries."""
+    """The tests of right kernels once more, in a Python that has the variant's libraries."""
+    here = harness.KERNELS.parent
+    tests = [__file__, str(here / "test_vocabulary.py"), str(here / "test_conformance.py")]
     env = os.environ | {"PYNN_SIM_TEST_VARIANT": variant}
     if variant == "address":
-        for kernel in KERNELS:  # here: the compiler would be slow under the sanitizer
+        for kernel in FILES:  # here: the compiler would be slow under the sanitizer
             harness.linked(kernel, variant, ".so", ["-shared"])
         env |= harness.sanitizer_environment()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
         env=env, capture_output=True, text=True, cwd=harness.ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
 FILES = sorted(p.stem for p in harness.KERNELS.glob("*.cu") if "faults" not in p.stem)
-KERNELS = [k for k in FILES if "conformance" not in k]
 ARCHS = [(k, a) for k in FILES for a in (["90a"] if k.endswith("_sm90") else ["80", "90a"])]
 
 
