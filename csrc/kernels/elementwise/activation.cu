@@ -19,16 +19,11 @@
 
 #include "kernels/elementwise/activation.cuh"
 
+#include "common/activation.cuh"
 #include "common/check.h"
 #include "common/export.h"
 
 namespace pynn::activation {
-
-// y = max(x, 0);  dy/dx = [y > 0]
-struct Relu {
-  __device__ static float fwd(float x) { return x <= 0.f ? 0.f : x; }
-  __device__ static float bwd(float y, float dy) { return y <= 0.f ? 0.f : dy; }
-};
 
 // y = x if x > 0 else slope x;  dy/dx = 1 if x > 0 else slope
 struct LeakyRelu {
