@@ -13,7 +13,7 @@ import importlib as _importlib
 
 import numpy as _np
 
-from pynn import backend, dtypes, random
+from pynn import backend, dtypes, kernels, random
 from pynn import functional as functional
 from pynn.anomaly import anomaly_mode
 from pynn.autograd import (
@@ -27,6 +27,7 @@ from pynn.backend import cuda_available, use_kernels
 from pynn.checkpoint import checkpoint
 from pynn.dtypes import bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
 from pynn.functional import cat, matmul, stack, where
+from pynn.kernels import get_float32_matmul_precision, set_float32_matmul_precision
 from pynn.random import manual_seed
 from pynn.tensor import Tensor, tensor
 

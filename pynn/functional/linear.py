@@ -1,4 +1,7 @@
-"""Matrix products: linear (a layer's y = x W^T + b) and matmul."""
+"""Matrix products: linear (a layer's y = x W^T + b, or f of it) and matmul.
+
+The kernels stand in csrc/kernels/gemm/.
+"""
 
 import math
 
@@ -6,7 +9,18 @@ import numpy as np
 
 from pynn.autograd import Function
 from pynn.backend import array_module, sum_to, widen
+from pynn.functional.activation import Gelu, GeluTanh, Relu, Silu
 from pynn.functional.arithmetic import operands
+from pynn.functional.broadcast import sum_to_native
+from pynn.functional.product import (
+    NN,
+    NT,
+    TN,
+    Batches,
+    multiply,
+    multiply_activate,
+    multiply_to,
+)
 
 
 class Linear(Function):
@@ -18,11 +32,7 @@ class Linear(Function):
 
     def forward(self, x, w, b=None):
         self.x, self.w = x, w
-        rows = as_rows(widen(x))
-        y = rows @ widen(w).T
-        if b is not None:
-            y += b
-        return y.reshape(*x.shape[:-1], w.shape[0]).astype(x.dtype, copy=False)
+        return _affine(x, w, b).astype(x.dtype, copy=False)
 
     def backward(self, dy):
         need_x, need_w, *need_b = self.needs
@@ -33,6 +43,83 @@ class Linear(Function):
         if not need_b:
             return dx, dw
         return dx, dw, column_sums(drows).astype(w.dtype, copy=False) if need_b[0] else None
+
+    def forward_native(self, x, w, b=None):
+        self.x, self.w = x, w
+        y = _output(x, w)
+        multiply(as_rows(x), w, as_rows(y), NT, b)
+        return y
+
+    def backward_native(self, dy):
+        need_x, need_w, *need_b = self.needs
+        xp = array_module(dy)
+        x, w = self.x, self.w
+        drows = as_rows(dy)
+        dx = dw = None
+        if need_x:
+            dx = xp.empty_like(x)
+            multiply(drows, w, as_rows(dx), NN)
+        if need_w:
+            dw = xp.empty_like(w)
+            multiply(drows, as_rows(x), dw, TN)
+        if not need_b:
+            return dx, dw
+        return dx, dw, sum_to_native(drows, w.shape[:1]) if need_b[0] else None
+
+
+class LinearActivation(Linear):
+    """y = f(z), z = x W^T + b;  dz = dy f'(z), and from it dx, dW, db as Linear's.
+
+    f is relu, gelu, gelu_tanh or silu, of the sums before they are rounded. What the backward needs
+    is kept in x's dtype: z, or of relu y. The kernel applies f where the product leaves its
+    registers.
+    """
+
+    functions = {"relu": Relu, "gelu": Gelu, "gelu_tanh": GeluTanh, "silu": Silu}
+
+    def __init__(self, activation):
+        self.activation = activation
+
+    def forward(self, x, w, b=None):
+        self.x, self.w = x, w
+        z = _affine(x, w, b)
+        y = self.functions[self.activation]().forward(z).astype(x.dtype, copy=False)
+        self.kept = y if self.activation == "relu" else z.astype(x.dtype, copy=False)
+        return y
+
+    def backward(self, dy):
+        return super().backward(self.function.backward(dy))
+
+    def forward_native(self, x, w, b=None):
+        self.x, self.w = x, w
+        y = _output(x, w)
+        keep = self.activation != "relu" and any(self.needs)
+        self.kept = array_module(x).empty_like(y) if keep else y
+        z = as_rows(self.kept) if keep else None
+        multiply_activate(as_rows(x), w, z, as_rows(y), NT, self.activation, b)
+        return y
+
+    def backward_native(self, dy):
+        return super().backward_native(self.function.backward_native(dy))
+
+    @property
+    def function(self):
+        """The activation, as after its own forward."""
+        f = self.functions[self.activation]()
+        f.x = f.y = self.kept
+        return f
+
+
+def _affine(x, w, b):
+    """x W^T + b in float32 or wider."""
+    y = as_rows(widen(x)) @ widen(w).T
+    if b is not None:
+        y += b
+    return y.reshape(*x.shape[:-1], w.shape[0])
+
+
+def _output(x, w):
+    return array_module(x).empty((*x.shape[:-1], w.shape[0]), x.dtype)
 
 
 def as_rows(array):
@@ -66,16 +153,51 @@ class Matmul(Function):
             None if db is None else db.astype(self.b.dtype, copy=False),
         )
 
+    def forward_native(self, a, b):
+        self.a, self.b = a, b
+        batches = Batches(a, b)
+        y = array_module(a).empty((*batches.shape, a.shape[-2], b.shape[-1]), a.dtype)
+        if batches.only_a:
+            multiply(as_rows(a), as_rows(b), as_rows(y), NN)
+        else:
+            multiply(batches.a, batches.b, batches.split(y), NN)
+        return y
 
-def linear(x, weight, bias=None):
-    """y = x W^T + b.
+    def backward_native(self, dy):
+        need_a, need_b = self.needs
+        a, b = self.a, self.b
+        xp = array_module(dy)
+        batches = Batches(a, b)
+        da = db = None
+        if batches.only_a:
+            drows = as_rows(dy)
+            if need_a:
+                da = xp.empty_like(a)
+                multiply(drows, as_rows(b), as_rows(da), NT)
+            if need_b:
+                db = xp.empty_like(b)
+                multiply(as_rows(a), drows, as_rows(db), TN)
+            return da, db
+        dy = batches.split(dy)
+        if need_a:
+            da = multiply_to(dy, batches.b, batches.shape, NT, a)
+        if need_b:
+            db = multiply_to(batches.a, dy, batches.shape, TN, b)
+        return da, db
 
-    x       (..., I)  any float
-    weight  (O, I)    dtype of x
-    bias    (O,)      dtype of x, or None
-    returns (..., O)  dtype of x; sums in float32 or wider
 
-    Raises ValueError if the shapes do not fit, TypeError if the dtypes differ.
+def linear(x, weight, bias=None, activation=None):
+    """y = f(x W^T + b).
+
+    x           (..., I)  any float
+    weight      (O, I)    dtype of x
+    bias        (O,)      dtype of x, or None
+    activation  None, "relu", "gelu", "gelu_tanh" or "silu": f, applied to the sums before they are
+                rounded, without another pass over memory
+    returns     (..., O)  dtype of x; sums in float32 or wider
+
+    Raises ValueError if the shapes do not fit or for another activation, TypeError if the dtypes
+    differ.
     """
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
@@ -83,8 +205,12 @@ def linear(x, weight, bias=None):
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"[linear] bias: expected shape {weight.shape[:1]}, got {bias.shape}")
+    if activation is not None and activation not in LinearActivation.functions:
+        names = ", ".join(f'"{name}"' for name in LinearActivation.functions)
+        raise ValueError(f"[linear] activation: expected {names} or None, got {activation!r}")
     check_dtypes("linear", x, weight=weight, bias=bias)
-    return Linear()(x, weight) if bias is None else Linear()(x, weight, bias)
+    op = Linear() if activation is None else LinearActivation(activation)
+    return op(x, weight) if bias is None else op(x, weight, bias)
 
 
 def check_dtypes(op, x, **others):

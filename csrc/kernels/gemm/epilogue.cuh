@@ -1,0 +1,184 @@
+// epilogue.cuh — what happens to a sum of A B before it is an element of D. Every rung ends here.
+//
+//   plain        D = v                       v = sum of A B + bias
+//   activation   D = f(v),  Z = v            f = relu | gelu | gelu_tanh | silu;  Z if asked for
+//   derivative   D = v f'(Z)                 what a layer sends to the one before it; relu: Z may
+//                                            be its output
+//
+//   D, Z (rows, N) row-major and bias (N) of one dtype: f32 | f16 | bf16, or f64 without f
+//   v in f32 (f64 for f64), f of the unrounded v, one rounding
+//
+//   A caller brings W neighbouring elements of a row: 16 bytes at most in one store where D, Z and
+//   bias are aligned, one element at a time otherwise and at the right edge. Dtype and f are
+//   branches that all threads take alike: once for W elements, where a template would be a kernel
+//   for each of 3 x 5 x 3 combinations.
+//
+//   bytes  sizeof(T) a element of D, twice that with Z
+
+#pragma once
+
+#include <cstdint>
+
+#include "common/activation.cuh"
+#include "common/array.h"
+#include "common/launch.h"
+#include "common/vec.cuh"
+
+namespace pynn::gemm {
+
+enum class Activation : int64_t { none, relu, gelu, gelu_tanh, silu };
+
+struct Epilogue {
+  void* d;
+  void* z;           // null: not wanted
+  void const* bias;  // null: none
+  int64_t N;
+  DType dtype;
+  Activation activation;
+  bool derivative;
+  bool aligned;  // d, z, bias and every row of D begin at 16 bytes
+};
+
+template <typename F, typename V, int W>
+__device__ inline void activate(Vec<V, W>& v) {
+#pragma unroll
+  for (int i = 0; i < W; ++i) v.at[i] = F::fwd(v.at[i]);
+}
+
+template <typename F, typename V, int W>
+__device__ inline void differentiate(Vec<V, W> const& z, Vec<V, W>& v) {
+#pragma unroll
+  for (int i = 0; i < W; ++i) v.at[i] = F::bwd(z.at[i], v.at[i]);
+}
+
+template <int W>
+__device__ inline void activate(Activation activation, Vec<float, W>& v) {
+  switch (activation) {
+    case Activation::none:
+      return;
+    case Activation::relu:
+      return activate<activation::Relu>(v);
+    case Activation::gelu:
+      return activate<activation::Gelu>(v);
+    case Activation::gelu_tanh:
+      return activate<activation::GeluTanh>(v);
+    case Activation::silu:
+      return activate<activation::Silu>(v);
+  }
+}
+
+template <int W>
+__device__ inline void differentiate(Activation activation, Vec<float, W> const& z,
+                                     Vec<float, W>& v) {
+  switch (activation) {
+    case Activation::none:
+      return;
+    case Activation::relu:
+      return differentiate<activation::Relu>(z, v);
+    case Activation::gelu:
+      return differentiate<activation::Gelu>(z, v);
+    case Activation::gelu_tanh:
+      return differentiate<activation::GeluTanh>(z, v);
+    case Activation::silu:
+      return differentiate<activation::Silu>(z, v);
+  }
+}
+
+template <typename T, int W>
+inline constexpr int access_width =
+    W * int{sizeof(T)} <= VEC_BYTES ? W : VEC_BYTES / int{sizeof(T)};
+
+// The first `count` of W elements, as one access or element by element.
+template <typename T, typename V, int W>
+__device__ inline void load_piece(T const* p, int count, bool aligned, Vec<V, W>& v) {
+  constexpr int WIDTH = access_width<T, W>;
+  if (aligned && count == W) {
+#pragma unroll
+    for (int i = 0; i < W; i += WIDTH) {
+      Vec<T, WIDTH> const vec = load_vec<WIDTH>(p + i);
+#pragma unroll
+      for (int j = 0; j < WIDTH; ++j) v.at[i + j] = static_cast<V>(vec.at[j]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < W; ++i) v.at[i] = i < count ? static_cast<V>(p[i]) : V(0);
+  }
+}
+
+template <typename T, typename V, int W>
+__device__ inline void store_piece(T* p, int count, bool aligned, Vec<V, W> const& v) {
+  constexpr int WIDTH = access_width<T, W>;
+  if (aligned && count == W) {
+#pragma unroll
+    for (int i = 0; i < W; i += WIDTH) {
+      Vec<T, WIDTH> vec;
+#pragma unroll
+      for (int j = 0; j < WIDTH; ++j) vec.at[j] = static_cast<T>(v.at[i + j]);
+      store_vec<WIDTH>(p + i, vec);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < W; ++i) {
+      if (i < count) p[i] = static_cast<T>(v.at[i]);
+    }
+  }
+}
+
+// `f` with a null pointer to the dtype's type.
+template <typename F>
+__device__ inline void with_dtype(DType dtype, F&& f) {
+  if (dtype == DType::f32) {
+    f(static_cast<float*>(nullptr));
+  } else if (dtype == DType::f16) {
+    f(static_cast<__half*>(nullptr));
+  } else {
+    f(static_cast<__nv_bfloat16*>(nullptr));
+  }
+}
+
+// Finishes elements n ... n + W - 1 of a row of D; n is a multiple of W.
+template <int W>
+__device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<float, W> v) {
+  if (n >= e.N) return;
+  int const count = static_cast<int>(min(int64_t{W}, e.N - n));
+  int64_t const at = row * e.N + n;
+  with_dtype(e.dtype, [&]<typename T>(T*) {
+    if (e.bias != nullptr) {
+      Vec<float, W> bias;
+      load_piece(static_cast<T const*>(e.bias) + n, count, e.aligned, bias);
+#pragma unroll
+      for (int i = 0; i < W; ++i) v.at[i] += bias.at[i];
+    }
+  });
+  if (e.derivative) {
+    Vec<float, W> z;
+    with_dtype(e.dtype, [&]<typename T>(T*) {
+      load_piece(static_cast<T const*>(e.z) + at, count, e.aligned, z);
+    });
+    differentiate(e.activation, z, v);
+  } else {
+    if (e.z != nullptr) {
+      with_dtype(e.dtype, [&]<typename T>(T*) {
+        store_piece(static_cast<T*>(e.z) + at, count, e.aligned, v);
+      });
+    }
+    activate(e.activation, v);
+  }
+  with_dtype(e.dtype,
+             [&]<typename T>(T*) { store_piece(static_cast<T*>(e.d) + at, count, e.aligned, v); });
+}
+
+template <int W>
+__device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<double, W> v) {
+  if (n >= e.N) return;
+  int const count = static_cast<int>(min(int64_t{W}, e.N - n));
+  if (e.bias != nullptr) {
+    Vec<double, W> bias;
+    load_piece(static_cast<double const*>(e.bias) + n, count, e.aligned, bias);
+#pragma unroll
+    for (int i = 0; i < W; ++i) v.at[i] += bias.at[i];
+  }
+  store_piece(static_cast<double*>(e.d) + row * e.N + n, count, e.aligned, v);
+}
+
+}  // namespace pynn::gemm

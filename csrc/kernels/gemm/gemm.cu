@@ -1,0 +1,274 @@
+// gemm.cu — the launchers of the GEMM ladder, its choice of a rung, the second pass of split-K.
+//
+//   gemm        D = A B + bias
+//   gemm_act    D = f(A B + bias),  Z = A B + bias where asked for
+//   gemm_dact   D = (A B) f'(Z)
+//
+//   a, b of one dtype f32 | f16 | bf16 (gemm: f64 too);  d, z, bias of one dtype, a's or f32
+//   layout 0 NT, 1 NN, 2 TN (gemm.cuh); a and b are matrices, or batches of them with one or two
+//   leading axes: of d's length, or 1 where the operand is broadcast
+//
+//   workspace   f32, any size. Few tiles of D leave multiprocessors idle; a long K is then cut into
+//               parts, as many as fill them and as the workspace has room for (parts x size of d),
+//               and a second launch adds them in order: the same bits in every run.
+//   variant     0 lets choose() decide; a rung's number, or one of its tiles', is preferred to the
+//               choice, and passed over only where the arrays do not fit it.
+//   tf32        f32 operands may be rounded to tf32 (10 bits of mantissa) for the tensor cores
+//
+//   bytes  sizeof(T) (MK + NK) + sizeof(D) MN,  with splits 8 MN splits more    FLOPs 2 MNK
+
+#include <algorithm>
+#include <cstdint>
+
+#include "common/array.h"
+#include "common/check.h"
+#include "common/chip.h"
+#include "common/dispatch.h"
+#include "common/export.h"
+#include "common/launch.h"
+#include "common/vec.cuh"
+
+#include "kernels/gemm/gemm.cuh"
+#include "kernels/gemm/variants.h"
+
+namespace pynn::gemm {
+
+enum class Layout : int64_t { NT, NN, TN };
+
+// ---- second pass of split-K
+
+inline constexpr int SUM_THREADS = 256;
+inline constexpr int SUM_WIDTH = 4;
+
+// D = epilogue(sum of the parts), in the order of the parts.  bytes 4 splits MN + sizeof(T) MN
+__global__ void __launch_bounds__(SUM_THREADS)
+    sum_splits_kernel(float const* parts, int splits, int64_t rows, bool aligned, Epilogue e) {
+  int64_t const across = (e.N + SUM_WIDTH - 1) / SUM_WIDTH;
+  int64_t const all = rows * across;
+  int64_t const step = int64_t{gridDim.x} * SUM_THREADS;
+  for (int64_t i = int64_t{blockIdx.x} * SUM_THREADS + threadIdx.x; i < all; i += step) {
+    int64_t const row = i / across;
+    int64_t const n = i % across * SUM_WIDTH;
+    int const count = static_cast<int>(min(int64_t{SUM_WIDTH}, e.N - n));
+    Vec<float, SUM_WIDTH> sum{};
+    for (int s = 0; s < splits; ++s) {
+      Vec<float, SUM_WIDTH> part;
+      load_piece(parts + (s * rows + row) * e.N + n, count, aligned, part);
+#pragma unroll
+      for (int j = 0; j < SUM_WIDTH; ++j) sum.at[j] += part.at[j];
+    }
+    finish(e, row, n, sum);
+  }
+}
+
+void sum_splits(cudaStream_t stream, Problem const& p, float const* parts, bool aligned) {
+  int64_t const rows = p.batch * p.M;
+  int64_t const pieces = rows * ((p.N + SUM_WIDTH - 1) / SUM_WIDTH);
+  launch(sum_splits_kernel, grid_of((pieces + SUM_THREADS - 1) / SUM_THREADS), SUM_THREADS, 0,
+         stream, parts, p.splits, rows, aligned, p.epilogue);
+}
+
+// ---- the choice
+
+struct Choice {
+  Rung rung;
+  Tile tile;
+  int splits;
+};
+
+int64_t tiles_of(Problem const& p, Tile tile) {
+  return p.batch * (tile == Tile::large ? count_tiles<128, 128>(p) : count_tiles<64, 64>(p));
+}
+
+// Parts of K: as many as fill the chip once, each of at least 512, if D fits `room` so often.
+int choose_splits(Problem const& p, int64_t tiles, int64_t room, int sms) {
+  constexpr int64_t LEAST_K = 512;
+  int64_t const filling = sms / std::max<int64_t>(tiles, 1);
+  int64_t const size = std::max<int64_t>(p.batch * p.M * p.N, 1);
+  return static_cast<int>(std::max<int64_t>(std::min({filling, p.K / LEAST_K, room / size}), 1));
+}
+
+bool fits_sm80(Problem const& p, DType dtype, bool tf32, Chip chip) {
+  if (chip.major < 8) return false;
+  switch (dtype) {
+    case DType::f32:
+      return tf32 && is_aligned<float>(p.A, 4) && is_aligned<float>(p.B, 4);
+    case DType::f16:
+    case DType::bf16:
+      return is_aligned<__half>(p.A, 8) && is_aligned<__half>(p.B, 8);
+    default:
+      return false;
+  }
+}
+
+// The rung: the highest that the arrays fit and that `variant` does not forbid. The tile: the large
+// one as soon as there is one for every multiprocessor.
+Choice choose(Problem const& p, DType dtype, bool tf32, int64_t variant, int64_t room) {
+  Chip const now = chip();
+  int64_t const rung = variant == 0 ? 2 : variant / 10;
+  Choice choice{};
+  choice.rung = rung >= 2 && fits_sm80(p, dtype, tf32, now) ? Rung::sm80 : Rung::simt;
+  choice.tile = tiles_of(p, Tile::large) >= now.sms ? Tile::large : Tile::small;
+  if (variant % 10 == 1) choice.tile = Tile::large;
+  if (variant % 10 == 2) choice.tile = Tile::small;
+  choice.splits =
+      dtype == DType::f64 ? 1 : choose_splits(p, tiles_of(p, choice.tile), room, now.sms);
+  return choice;
+}
+
+void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice) {
+  switch (choice.rung) {
+    case Rung::simt:
+      return gemm_simt(stream, dtype, p, choice.tile);
+    case Rung::sm80:
+      if (dtype == DType::bf16) return gemm_sm80_bf16(stream, p, choice.tile);
+      if (dtype == DType::f16) return gemm_sm80_f16(stream, p, choice.tile);
+      return gemm_sm80_tf32(stream, p, choice.tile);
+  }
+}
+
+// ---- launchers
+
+struct Arguments {
+  char const* op;
+  Array a;
+  Array b;
+  Out d;
+  Out workspace;
+  int64_t layout;
+  int64_t variant;
+  bool tf32;
+};
+
+// An operand of `outer` x `inner` matrices, each with a step of 0 where it is repeated.
+Operand operand(char const* op, char const* what, Array const& array, Array const& d, Major major) {
+  int64_t const lines = array.dims[array.ndim - 2];
+  int64_t const ld = array.dims[array.ndim - 1];
+  Operand result{array.ptr, major, ld, 0, 0};
+  int64_t step = lines * ld;
+  for (int back = 3; back <= array.ndim; ++back) {
+    int64_t const length = array.dims[array.ndim - back];
+    int64_t const wanted = d.dims[d.ndim - back];
+    expect(length == wanted || length == 1, op, what,
+           "leading axes of 1 or as d's, " + show(d.shape()), array.shape());
+    if (length > 1) (back == 3 ? result.inner_step : result.outer_step) = step;
+    step *= length;
+  }
+  return result;
+}
+
+Problem problem(Arguments const& x) {
+  expect(x.layout >= 0 && x.layout <= 2, x.op, "layout", "0 (NT), 1 (NN) or 2 (TN)", x.layout);
+  expect(is_variant(x.variant), x.op, "variant", "one of pynn.kernels.variants(\"gemm\")",
+         x.variant);
+  expect(x.d.ndim >= 2 && x.d.ndim <= 4, x.op, "d", "2 to 4 dimensions", x.d.shape());
+  expect_ndim(x.op, "a", x.a, x.d.ndim);
+  expect_ndim(x.op, "b", x.b, x.d.ndim);
+  expect_dtype(x.op, "b", x.b, x.a.dtype);
+  if (x.d.dtype != DType::f32) expect_dtype(x.op, "d", x.d, x.a.dtype);
+  expect_dtype(x.op, "workspace", x.workspace, DType::f32);
+
+  auto const layout = static_cast<Layout>(x.layout);
+  int const rows = x.d.ndim - 2;
+  int const columns = x.d.ndim - 1;
+  bool const a_turned = layout == Layout::TN;
+  bool const b_turned = layout == Layout::NT;
+  Problem p{};
+  p.M = x.a.dims[a_turned ? columns : rows];
+  p.K = x.a.dims[a_turned ? rows : columns];
+  p.N = x.b.dims[b_turned ? rows : columns];
+  expect(x.b.dims[b_turned ? columns : rows] == p.K, x.op, "b", "an inner length of " + show(p.K),
+         x.b.shape());
+  expect(x.d.dims[rows] == p.M && x.d.dims[columns] == p.N, x.op, "d",
+         "rows and columns " + show(p.M) + " and " + show(p.N), x.d.shape());
+  p.A = operand(x.op, "a", x.a, x.d, a_turned ? Major::MN : Major::K);
+  p.B = operand(x.op, "b", x.b, x.d, b_turned ? Major::K : Major::MN);
+  p.inner = x.d.ndim >= 3 ? x.d.dims[x.d.ndim - 3] : 1;
+  p.batch = p.inner * (x.d.ndim == 4 ? x.d.dims[0] : 1);
+  p.splits = 1;
+  p.epilogue.d = x.d.ptr;
+  p.epilogue.N = p.N;
+  p.epilogue.dtype = x.d.dtype;
+  p.epilogue.aligned = is_vec_aligned(x.d.ptr) && p.N % (VEC_BYTES / bytes_of(x.d.dtype)) == 0;
+  return p;
+}
+
+// bias and z: of d's dtype, or of size 0 for none.
+void add_bias(Arguments const& x, Array bias, Problem& p) {
+  if (bias.size() == 0) return;
+  expect_shape(x.op, "bias", bias, {p.N});
+  expect_dtype(x.op, "bias", bias, x.d.dtype);
+  p.epilogue.bias = bias.ptr;
+  p.epilogue.aligned = p.epilogue.aligned && is_vec_aligned(bias.ptr);
+}
+
+void add_z(Arguments const& x, Array z, Problem& p) {
+  if (z.size() == 0) return;
+  expect_like(x.op, "z", z, x.d);
+  p.epilogue.z = z.ptr;
+  p.epilogue.aligned = p.epilogue.aligned && is_vec_aligned(z.ptr);
+}
+
+void add_activation(Arguments const& x, int64_t activation, Problem& p) {
+  expect(activation >= 0 && activation <= 4, x.op, "activation",
+         "0 (none), 1 (relu), 2 (gelu), 3 (gelu_tanh) or 4 (silu)", activation);
+  if (x.a.dtype == DType::f64) {
+    throw TypeError(message(x.op, "a", "float32, float16 or bfloat16", x.a.dtype));
+  }
+  p.epilogue.activation = static_cast<Activation>(activation);
+}
+
+void run(cudaStream_t stream, Arguments const& x, Problem p) {
+  if (x.d.size() == 0) return;
+  auto* const parts = x.workspace.data<float>();
+  Choice const choice = choose(p, x.a.dtype, x.tf32, x.variant, x.workspace.size());
+  p.splits = choice.splits;
+  if (p.splits == 1) return run(stream, x.a.dtype, p, choice);
+
+  bool const aligned = is_vec_aligned(parts) && p.N % SUM_WIDTH == 0;
+  Problem partial = p;
+  partial.epilogue = {};
+  partial.epilogue.d = parts;
+  partial.epilogue.N = p.N;
+  partial.epilogue.dtype = DType::f32;
+  partial.epilogue.aligned = aligned;
+  run(stream, x.a.dtype, partial, choice);
+  sum_splits(stream, p, parts, aligned);
+}
+
+void gemm(cudaStream_t stream, Array a, Array b, Array bias, Out d, Out workspace, int64_t layout,
+          int64_t variant, bool tf32) {
+  Arguments const x{"gemm", a, b, d, workspace, layout, variant, tf32};
+  Problem p = problem(x);
+  add_bias(x, bias, p);
+  run(stream, x, p);
+}
+PYNN_EXPORT(gemm, "(a, b, bias, d, workspace, layout, variant, tf32)  d = a b + bias");
+
+void gemm_act(cudaStream_t stream, Array a, Array b, Array bias, Out z, Out d, Out workspace,
+              int64_t layout, int64_t activation, int64_t variant, bool tf32) {
+  Arguments const x{"gemm_act", a, b, d, workspace, layout, variant, tf32};
+  Problem p = problem(x);
+  add_bias(x, bias, p);
+  add_z(x, z, p);
+  add_activation(x, activation, p);
+  run(stream, x, p);
+}
+PYNN_EXPORT(gemm_act,
+            "(a, b, bias, z, d, workspace, layout, activation, variant, tf32)  "
+            "z = a b + bias, d = f(z)");
+
+void gemm_dact(cudaStream_t stream, Array a, Array b, Array z, Out d, Out workspace, int64_t layout,
+               int64_t activation, int64_t variant, bool tf32) {
+  Arguments const x{"gemm_dact", a, b, d, workspace, layout, variant, tf32};
+  Problem p = problem(x);
+  expect_like(x.op, "z", z, d);
+  add_z(x, z, p);
+  add_activation(x, activation, p);
+  p.epilogue.derivative = true;
+  run(stream, x, p);
+}
+PYNN_EXPORT(gemm_dact,
+            "(a, b, z, d, workspace, layout, activation, variant, tf32)  d = (a b) f'(z)");
+
+}  // namespace pynn::gemm

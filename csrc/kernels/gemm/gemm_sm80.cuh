@@ -1,0 +1,297 @@
+// gemm_sm80.cuh — D = epilogue(A B) on tensor cores through mma.sync: every GPU from Ampere on.
+//
+//   T = f16 | bf16, or f32 rounded to tf32;  f32 sums;  NT, NN, TN;  any M, N, K
+//   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4); edges are predicated
+//
+//   grid  one CTA per piece of work (gemm.cuh)
+//   CTA   large: 128 x 128 of D, 8 warps as 2 x 4, 64 KB       K ──►
+//         small:  64 x 64 of D,  4 warps as 2 x 2, 32 KB     ┌──┬──┬──┬──┐
+//   warp  64 x 32 (small: 32 x 32) of D                    BM│s0│s1│s2│s3│  ring of STAGES = 4 in
+//         = 4 x 4 (2 x 4) mma, 64 (32) sums a lane           └──┴──┴──┴──┘  shared memory,
+//   lane  2 rows x 2 columns of each mma                     BK = 64 bytes  filled by cp.async
+//                                                            of K           while mma reads
+//
+//   stage  lines of 16-byte chunks, as they lie in global memory: no operand is turned on its way.
+//          Chunk c of line l goes to c ^ f(l), so that the stores of 8 lanes, and the 8 rows of an
+//          ldmatrix, touch every bank once:
+//            K-major         line = m or n, chunks of k   f = l/2 % 4    two lines fill the banks
+//            MN-major        line = k, chunks of m or n   f = l % 8      ldmatrix.trans turns them
+//            MN-major, tf32  the same                     f = 2 (l % 4)  lanes read words: ldmatrix
+//                                                                        turns 16-bit elements only
+//
+//   for each BK of K   wait for the oldest stage; barrier; ask for the stage that it freed; read
+//                      the fragments of the next row of mma while this row runs
+//   epilogue           16 rows of the warp at a time through its own part of the ring (lines of
+//                      WN + 8 floats: no bank conflict), then 4 neighbours a lane
+//
+//   bytes  sizeof(T) (MK N/BN + NK M/BM) from L2, at best MK + NK from HBM, and D    FLOPs 2 MNK
+//   a k-step of a 64 x 32 warp tile: 6 ldmatrix.x4 for 16 mma (MN-major tf32: 4 words for each)
+//   bound  tensor cores once M, N, K ≳ 1k; on sm_90 mma.sync reaches only part of what wgmma does
+//
+//   CUTLASS, media/docs/efficient_gemm.md;  PTX ISA, "mma.m16n8k16", "ldmatrix", "cp.async"
+
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "common/shared.cuh"
+#include "common/vec.cuh"
+
+#include "arch/cp_async.cuh"
+#include "arch/ldmatrix.cuh"
+#include "arch/mma.cuh"
+
+#include "kernels/gemm/gemm.cuh"
+#include "kernels/gemm/variants.h"
+
+namespace pynn::gemm {
+
+struct LargeTile {
+  static constexpr int BM = 128, BN = 128, WARPS_M = 2, WARPS_N = 4;
+};
+struct SmallTile {
+  static constexpr int BM = 64, BN = 64, WARPS_M = 2, WARPS_N = 2;
+};
+
+inline constexpr int SM80_STAGES = 4;
+inline constexpr int SM80_BK_CHUNKS = 4;  // 64 bytes of K
+inline constexpr int CHUNK = 16;          // bytes
+
+// ---- one operand of one stage: EXTENT of m or n, BK of k
+
+template <typename T, Major MAJOR, int EXTENT, int THREADS>
+struct Sm80Operand {
+  static constexpr int PER_CHUNK = CHUNK / sizeof(T);
+  static constexpr int BK = SM80_BK_CHUNKS * PER_CHUNK;
+  static constexpr int LINES = MAJOR == Major::K ? EXTENT : BK;
+  static constexpr int CHUNKS = (MAJOR == Major::K ? BK : EXTENT) / PER_CHUNK;
+  static constexpr int BYTES = LINES * CHUNKS * CHUNK;
+  static constexpr int LOADS = LINES * CHUNKS / THREADS;
+  static_assert(LOADS * THREADS == LINES * CHUNKS, "every thread fills as many chunks");
+
+  // Where a chunk lies in the stage.
+  __device__ static uint32_t place(int line, int chunk) {
+    int const turned = CHUNKS < 8                             ? line / 2 % 4
+                       : MAJOR == Major::MN && sizeof(T) == 4 ? line % 4 * 2
+                                                              : line % 8;
+    return static_cast<uint32_t>(line * CHUNKS + (chunk ^ turned)) * CHUNK;
+  }
+
+  // This thread's first chunk; the others follow STEP lines apart.
+  static constexpr int STEP = THREADS / CHUNKS;
+  static_assert(STEP % 8 == 0, "all chunks of a thread are turned alike");
+  __device__ static int line() { return static_cast<int>(threadIdx.x) / CHUNKS; }
+  __device__ static int chunk() { return static_cast<int>(threadIdx.x) % CHUNKS; }
+
+  // Where it lies, from the tile's first element.
+  __device__ static int64_t own(int64_t ld) { return line() * ld + chunk() * PER_CHUNK; }
+
+  // Asks for the chunks of this thread, the first at `from`. Of the tile `mns` by `ks` elements are
+  // inside; the others become 0 and are not read.
+  __device__ static void fill(uint32_t stage, T const* from, int64_t ld, int mns, int ks) {
+    uint32_t const to = stage + place(line(), chunk());
+    int const lines = MAJOR == Major::K ? mns : ks;
+    bool const inside = chunk() * PER_CHUNK < (MAJOR == Major::K ? ks : mns);
+#pragma unroll
+    for (int l = 0; l < LOADS; ++l) {
+      uint32_t const bytes = inside && line() + l * STEP < lines ? CHUNK : 0;
+      ptx::cp_async_cg_zfill(to + l * STEP * CHUNKS * CHUNK, from + l * STEP * ld, bytes);
+    }
+  }
+
+  // Two 8 x 8 blocks along m or n, two along k; lane l gets element (l/4, l%4) of 32 bits of each:
+  //   (mn, k) (mn + 8, k) (mn, k + half) (mn + 8, k + half)
+  // mn = warp_mn + step_mn, warp_mn a multiple of 32; k in chunks; both from the stage's begin
+  __device__ static void load(uint32_t (&r)[4], uint32_t stage, int warp_mn, int step_mn,
+                              int k_chunk) {
+    int const lane = static_cast<int>(threadIdx.x) % 32;
+    int const mn = warp_mn + step_mn;
+    if constexpr (MAJOR == Major::K) {
+      ptx::ldmatrix_x4(r, stage + place(mn + lane % 16, k_chunk + lane / 16));
+    } else if constexpr (sizeof(T) == 2) {
+      int const k = k_chunk * PER_CHUNK + lane / 16 * 8 + lane % 8;
+      ptx::ldmatrix_x4_trans(r, stage + place(k, mn / PER_CHUNK + lane / 8 % 2));
+    } else {
+      // place() with what differs between lanes apart from what differs between calls
+      int const turned = lane % 4 * 2;
+      int const column = (warp_mn / PER_CHUNK + lane / 16) * CHUNK + lane / 4 % 4 * int{sizeof(T)};
+      uint32_t const begin = stage + lane % 4 * CHUNKS * CHUNK + column;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        int const line = (k_chunk + i / 2) * PER_CHUNK;
+        int const chunk = (step_mn / PER_CHUNK + i % 2 * 2) ^ turned;
+        r[i] = load_word(begin + line * CHUNKS * CHUNK + chunk * CHUNK);
+      }
+    }
+    if constexpr (sizeof(T) == 4) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) r[i] = ptx::cvt_rna_tf32(__uint_as_float(r[i]));
+    }
+  }
+
+  __device__ static uint32_t load_word(uint32_t address) {
+    auto const* const words = dynamic_shared<uint32_t>();
+    return words[(address - ptx::smem_u32(words)) / sizeof(uint32_t)];
+  }
+};
+
+template <typename T>
+__device__ inline void mma(float (&d)[4], uint32_t const (&a)[4], uint32_t const (&b)[2]) {
+  if constexpr (std::is_same_v<T, float>) {
+    ptx::mma_m16n8k8_tf32(d, a, b);
+  } else if constexpr (std::is_same_v<T, __half>) {
+    ptx::mma_m16n8k16_f16(d, a, b);
+  } else {
+    ptx::mma_m16n8k16_bf16(d, a, b);
+  }
+}
+
+// ---- sizes
+
+template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
+struct Sm80 {
+  static constexpr int THREADS = TILE::WARPS_M * TILE::WARPS_N * 32;
+  using A = Sm80Operand<T, A_MAJOR, TILE::BM, THREADS>;
+  using B = Sm80Operand<T, B_MAJOR, TILE::BN, THREADS>;
+  static constexpr int BK = A::BK;
+  static constexpr int WM = TILE::BM / TILE::WARPS_M;
+  static constexpr int WN = TILE::BN / TILE::WARPS_N;
+  static constexpr int MMA_M = WM / 16;  // mma down a warp's tile
+  static constexpr int MMA_N = WN / 8;   // and across
+  static constexpr int K_STEPS = SM80_BK_CHUNKS / 2;
+  static constexpr int STAGE_BYTES = A::BYTES + B::BYTES;
+  static constexpr int SMEM_BYTES = SM80_STAGES * STAGE_BYTES;
+  static constexpr int PITCH = WN + 8;  // floats of a staged row
+  static_assert(16 * PITCH * 4 * THREADS / 32 <= SMEM_BYTES, "the epilogue fits into the ring");
+};
+
+// ---- kernel
+
+template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
+__global__ void __launch_bounds__(Sm80<T, A_MAJOR, B_MAJOR, TILE>::THREADS, sizeof(T) == 2 ? 2 : 1)
+    gemm_sm80_kernel(__grid_constant__ Problem const p) {
+  using S = Sm80<T, A_MAJOR, B_MAJOR, TILE>;
+  uint32_t const ring = ptx::smem_u32(dynamic_shared<unsigned char>());
+  int const lane = static_cast<int>(threadIdx.x) % 32;
+  int const warp = static_cast<int>(threadIdx.x) / 32;
+  int const m_warp = warp / TILE::WARPS_N * S::WM;
+  int const n_warp = warp % TILE::WARPS_N * S::WN;
+  int64_t const all = count_work<TILE::BM, TILE::BN>(p);
+
+  for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
+    Work const work = find_work<TILE::BM, TILE::BN, S::BK>(p, index);
+    T const* gA = p.A.corner<T>(p.inner, work.z, work.m0, work.k0) + S::A::own(p.A.ld);
+    T const* gB = p.B.corner<T>(p.inner, work.z, work.n0, work.k0) + S::B::own(p.B.ld);
+    int const ms = static_cast<int>(min(int64_t{TILE::BM}, p.M - work.m0));
+    int const ns = static_cast<int>(min(int64_t{TILE::BN}, p.N - work.n0));
+    int64_t left = work.k1 - work.k0;  // of K, not yet asked for
+    int const steps = static_cast<int>((left + S::BK - 1) / S::BK);
+    float sums[S::MMA_M][S::MMA_N][4] = {};
+
+    auto const fill = [&](int step) {
+      if (left > 0) {
+        uint32_t const stage = ring + step % SM80_STAGES * S::STAGE_BYTES;
+        int const ks = static_cast<int>(min(int64_t{S::BK}, left));
+        S::A::fill(stage, gA, p.A.ld, ms, ks);
+        S::B::fill(stage + S::A::BYTES, gB, p.B.ld, ns, ks);
+        gA += p.A.step_k(S::BK);
+        gB += p.B.step_k(S::BK);
+        left -= S::BK;
+      }
+      ptx::cp_async_commit_group();  // an empty one too: a step is a group
+    };
+
+    // fill all stages but one
+#pragma unroll
+    for (int s = 0; s < SM80_STAGES - 1; ++s) fill(s);
+
+    for (int step = 0; step < steps; ++step) {
+      // wait for stage
+      ptx::cp_async_wait_group<SM80_STAGES - 2>();
+      __syncthreads();  // of every thread; and all are done with the stage before
+      fill(step + SM80_STAGES - 1);
+
+      uint32_t const sA = ring + step % SM80_STAGES * S::STAGE_BYTES;
+      uint32_t const sB = sA + S::A::BYTES;
+      uint32_t rA[2][4];
+      uint32_t rB[2][S::MMA_N / 2][4];
+      auto const load = [&](int row) {  // row = k_step x MMA_M + m
+        int const k_step = row / S::MMA_M;
+        if (row % S::MMA_M == 0) {
+#pragma unroll
+          for (int n = 0; n < S::MMA_N / 2; ++n) {
+            S::B::load(rB[k_step % 2][n], sB, n_warp, n * 16, k_step * 2);
+          }
+        }
+        S::A::load(rA[row % 2], sA, m_warp, row % S::MMA_M * 16, k_step * 2);
+      };
+
+      // multiply a row of mma while the fragments of the next are on their way
+      constexpr int ROWS = S::K_STEPS * S::MMA_M;
+      load(0);
+#pragma unroll
+      for (int row = 0; row < ROWS; ++row) {
+        if (row + 1 < ROWS) load(row + 1);
+#pragma unroll
+        for (int n = 0; n < S::MMA_N; ++n) {
+          uint32_t const(&b)[4] = rB[row / S::MMA_M % 2][n / 2];
+          mma<T>(sums[row % S::MMA_M][n], rA[row % 2], {b[n % 2], b[n % 2 + 2]});
+        }
+      }
+    }
+
+    // epilogue: 16 rows of the warp at a time, through its own part of the ring
+    ptx::cp_async_wait_group<0>();
+    __syncthreads();
+    float* const staged = dynamic_shared<float>() + warp * 16 * S::PITCH;
+#pragma unroll
+    for (int m = 0; m < S::MMA_M; ++m) {
+#pragma unroll
+      for (int n = 0; n < S::MMA_N; ++n) {
+        float* const to = staged + lane / 4 * S::PITCH + n * 8 + lane % 4 * 2;
+        store_vec<2>(to, Vec<float, 2>{sums[m][n][0], sums[m][n][1]});
+        store_vec<2>(to + 8 * S::PITCH, Vec<float, 2>{sums[m][n][2], sums[m][n][3]});
+      }
+      __syncwarp();
+      constexpr int WIDTH = 4;
+      constexpr int ACROSS = S::WN / WIDTH;
+#pragma unroll 1
+      for (int i = lane; i < 16 * ACROSS; i += 32) {
+        int const row = i / ACROSS;
+        int const column = i % ACROSS * WIDTH;
+        int const tile_row = m_warp + m * 16 + row;
+        if (tile_row < ms) {
+          finish(p.epilogue, work.row + tile_row, work.n0 + n_warp + column,
+                 load_vec<WIDTH>(staged + row * S::PITCH + column));
+        }
+      }
+      __syncwarp();
+    }
+    __syncthreads();  // the next work fills the ring again
+  }
+}
+
+// ---- launch
+
+template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
+void launch_sm80(cudaStream_t stream, Problem const& p) {
+  using S = Sm80<T, A_MAJOR, B_MAJOR, TILE>;
+  launch(gemm_sm80_kernel<T, A_MAJOR, B_MAJOR, TILE>, grid_of(count_work<TILE::BM, TILE::BN>(p)),
+         S::THREADS, S::SMEM_BYTES, stream, p);
+}
+
+template <typename T, class TILE>
+void launch_sm80_layout(cudaStream_t stream, Problem const& p) {
+  if (p.A.major == Major::MN) return launch_sm80<T, Major::MN, Major::MN, TILE>(stream, p);
+  if (p.B.major == Major::MN) return launch_sm80<T, Major::K, Major::MN, TILE>(stream, p);
+  launch_sm80<T, Major::K, Major::K, TILE>(stream, p);
+}
+
+template <typename T>
+void run_sm80(cudaStream_t stream, Problem const& p, Tile tile) {
+  if (tile == Tile::large) return launch_sm80_layout<T, LargeTile>(stream, p);
+  launch_sm80_layout<T, SmallTile>(stream, p);
+}
+
+}  // namespace pynn::gemm

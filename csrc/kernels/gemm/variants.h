@@ -1,0 +1,49 @@
+// variants.h — the rungs of the ladder as gemm.cu calls them, and what they share on the host.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "common/array.h"
+#include "common/launch.h"
+
+#include "kernels/gemm/gemm.cuh"
+
+namespace pynn::gemm {
+
+enum class Rung : int64_t { simt = 1, sm80 = 2 };
+enum class Tile { large, small };
+
+// A variant is a rung, times ten, plus 1 for its large tile, 2 for its small one, 0 for either; or
+// 0 for no wish.
+inline bool is_variant(int64_t variant) {
+  return variant == 0 || (variant >= 10 && variant < 30 && variant % 10 <= 2);
+}
+
+inline int bytes_of(DType dtype) {
+  return dtype == DType::f64 ? 8 : dtype == DType::f32 ? 4 : 2;
+}
+
+// Any float, any shape, any alignment.
+void gemm_simt(cudaStream_t stream, DType dtype, Problem const& problem, Tile tile);
+
+// Operands and their lines aligned to 16 bytes; f32 operands are rounded to tf32.
+void gemm_sm80_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
+void gemm_sm80_f16(cudaStream_t stream, Problem const& problem, Tile tile);
+void gemm_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
+
+// Whether each line of every matrix of the operand begins at a multiple of WIDTH elements.
+template <typename T>
+bool is_aligned(Operand const& operand, int width) {
+  return reinterpret_cast<uintptr_t>(operand.ptr) % (sizeof(T) * width) == 0 &&
+         operand.ld % width == 0;
+}
+
+// One CTA for each piece of work, or as many as a grid takes, each with several.
+inline unsigned grid_of(int64_t work) {
+  return static_cast<unsigned>(std::min<int64_t>(work, std::numeric_limits<int32_t>::max()));
+}
+
+}  // namespace pynn::gemm

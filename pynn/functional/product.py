@@ -1,0 +1,126 @@
+"""Matrix products by kernels: the arguments of the GEMM family, and batches that broadcast."""
+
+import functools
+import math
+
+import numpy as np
+
+from pynn import kernels
+from pynn.backend import array_module, native
+from pynn.functional.broadcast import sum_to_native
+
+# Which operand lies turned:  d (M, N) = a b with  a (M, K), of TN (K, M);  b (K, N), of NT (N, K)
+NT, NN, TN = 0, 1, 2
+
+ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu")  # as csrc numbers them
+
+_ROOM = 132 * 64 * 64  # elements of d that fill a GPU by themselves; the same everywhere
+
+
+def multiply(a, b, d, layout, bias=None):
+    """d = a b + bias, written into d of a's dtype or float32.
+
+    a, b, d  2 to 4 axes; a leading axis of a or b may be 1 where d's is longer
+    bias     (N,) of d's dtype, or None
+    """
+    xp = array_module(d)
+    native.gemm(
+        a, b, nothing(xp) if bias is None else bias, d, _workspace(a, d, layout),
+        layout, kernels.preferred("gemm"), _tf32(),
+    )  # fmt: skip
+
+
+def multiply_activate(a, b, z, d, layout, activation, bias=None):
+    """z = a b + bias, kept unless z is None, and d = f(z), f one of ACTIVATIONS."""
+    none = nothing(array_module(d))
+    native.gemm_act(
+        a, b, none if bias is None else bias, none if z is None else z, d,
+        _workspace(a, d, layout), layout, ACTIVATIONS.index(activation),
+        kernels.preferred("gemm"), _tf32(),
+    )  # fmt: skip
+
+
+def multiply_differentiate(a, b, z, d, layout, activation):
+    """d = (a b) f'(z): the gradient that reaches the layer whose activation f made z."""
+    native.gemm_dact(
+        a, b, z, d, _workspace(a, d, layout), layout, ACTIVATIONS.index(activation),
+        kernels.preferred("gemm"), _tf32(),
+    )  # fmt: skip
+
+
+def _tf32():
+    return kernels.get_float32_matmul_precision() == "tf32"
+
+
+@functools.cache
+def nothing(xp):
+    """An array of size 0, which a launcher takes for an optional one left out."""
+    return xp.empty(0, np.float32)
+
+
+def _workspace(a, d, layout):
+    """Room for several times d in float32 where d alone would leave the GPU idle and K is long; the
+    launcher takes of it what it needs.
+    """
+    K = a.shape[-2 if layout == TN else -1]
+    parts = min(K // 512, _ROOM // max(d.size, 1))
+    xp = array_module(d)
+    return xp.empty(parts * d.size, np.float32) if parts > 1 else nothing(xp)
+
+
+class Batches:
+    """The leading axes of two operands that broadcast, as two axes of each: full, or 1.
+
+    Neighbouring axes of one kind are one; a pair of operands that repeat in turns more often than
+    that is copied to full length.
+    """
+
+    def __init__(self, a, b):
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        groups = []  # [length, whether a has it, whether b has it]
+        for axis in range(-len(lead), 0):
+            n = lead[axis]
+            has = [axis >= 2 - x.ndim and x.shape[axis - 2] == n for x in (a, b)]
+            if n == 1:
+                continue
+            if groups and groups[-1][1:] == has:
+                groups[-1][0] *= n
+            else:
+                groups.append([n, *has])
+        if len(groups) > 2:
+            a, b = (_repeat(x, lead) for x in (a, b))
+            groups = [[math.prod(lead), True, True]]
+        groups = [[1, True, True]] * (2 - len(groups)) + groups
+        self.shape = lead
+        self.lengths = tuple(n for n, _, _ in groups)
+        self.a = a.reshape(*(n if has else 1 for n, has, _ in groups), *a.shape[-2:])
+        self.b = b.reshape(*(n if has else 1 for n, _, has in groups), *b.shape[-2:])
+
+    def split(self, array):
+        """An array of full leading axes with the two."""
+        return array.reshape(*self.lengths, *array.shape[-2:])
+
+    @property
+    def only_a(self):
+        """Whether b is one matrix: then the rows of all of a's are the rows of one."""
+        return math.prod(self.b.shape[:2]) == 1
+
+
+def _repeat(array, lead):
+    xp = array_module(array)
+    return xp.ascontiguousarray(xp.broadcast_to(array, (*lead, *array.shape[-2:])))
+
+
+def multiply_to(a, b, lead, layout, like):
+    """a b summed over the leading axes along which `like` was repeated: its gradient."""
+    rows, columns = like.shape[-2:]
+    shape = (*lead, rows, columns)
+    summed = math.prod(lead) != math.prod(like.shape[:-2])
+    d = array_module(like).empty(shape, np.float32 if summed else like.dtype)
+    multiply(a, b, d.reshape(*np.broadcast_shapes(a.shape[:2], b.shape[:2]), rows, columns), layout)
+    d = sum_to_native(d, like.shape)
+    if d.dtype == like.dtype:
+        return d
+    rounded = array_module(like).empty_like(like)
+    native.cast(d, rounded)
+    return rounded

@@ -1,0 +1,359 @@
+"""The GEMM kernels in the simulator: every variant, layout and dtype at sizes around tiles and
+stages, bit for bit on small integers, whose sums are exact in any order.
+"""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pynn
+import pynn.functional as F
+from pynn import kernels
+from pynn.functional import activation as act
+from pynn.functional.linear import Linear, LinearActivation, Matmul
+from pynn.functional.product import ACTIVATIONS, NN, NT, TN
+from pynn.testing import check
+
+_sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+
+bfloat16 = ml_dtypes.bfloat16
+F32, F16, BF16, F64 = np.float32, np.float16, bfloat16, np.float64
+LAYOUTS = {"NT": NT, "NN": NN, "TN": TN}
+NOTHING = np.empty(0, np.float32)
+GUARD = 64
+
+
+@pytest.fixture(autouse=True)
+def ordinary_schedule():
+    yield
+    _sim.set_schedule("ascending", "now", 1)
+
+
+def integers(shape, dtype, seed=0):
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
+
+
+def operands(layout, M, N, K, dtype, batch_a=(), batch_b=(), seed=0):
+    a = integers((*batch_a, *((K, M) if layout == TN else (M, K))), dtype, seed)
+    b = integers((*batch_b, *((N, K) if layout == NT else (K, N))), dtype, seed + 1)
+    return a, b
+
+
+def product(a, b, layout):
+    """a b in float64, which holds these sums exactly."""
+    a, b = a.astype(F64), b.astype(F64)
+    return (a.swapaxes(-1, -2) if layout == TN else a) @ (b.swapaxes(-1, -2) if layout == NT else b)
+
+
+def misaligned(array, offset=1):
+    """A copy that begins `offset` elements after a 16-byte boundary."""
+    whole = np.empty(array.size + 32, array.dtype)
+    start = (-whole.ctypes.data // whole.itemsize) % (16 // whole.itemsize) + offset
+    view = whole[start : start + array.size].reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def run(a, b, layout, variant, bias=None, out=None, room=0, tf32=True, offset=0):
+    """d, which began as NaN; nothing around it may be written."""
+    M = a.shape[-1] if layout == TN else a.shape[-2]
+    N = b.shape[-2] if layout == NT else b.shape[-1]
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), M, N)
+    around = np.full(int(np.prod(shape)) + 2 * GUARD, np.nan, out or a.dtype)
+    d = around[GUARD + offset : around.size - GUARD + offset].reshape(shape)
+    workspace = np.full(room, np.nan, F32)
+    bias = NOTHING if bias is None else bias
+    number = kernels._VARIANTS["gemm"][variant] if variant else 0
+    _sim.gemm(a, b, bias, d, workspace, layout, number, tf32)
+    assert np.isnan(around[: GUARD + offset].astype(F32)).all()
+    assert np.isnan(around[around.size - GUARD + offset :].astype(F32)).all()
+    return d
+
+
+# ------------------------------------------------------------------ every variant
+
+SMALL = [(1, 1, 1), (63, 65, 16), (64, 64, 64), (65, 63, 31), (8, 200, 33), (3, 5, 0)]
+LARGE = [(127, 129, 15), (128, 128, 160), (136, 264, 40), (1, 7, 1)]
+LADDER = [("simt_64x64", SMALL), ("simt_128x128", LARGE), ("sm80_64x64", SMALL + [(72, 48, 264)])]
+LADDER += [("sm80_128x128", LARGE + [(256, 8, 136)])]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [F32, F16, BF16, F64], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize(("variant", "shapes"), LADDER, ids=[v for v, _ in LADDER])
+def test_exact_on_integers(variant, shapes, dtype, layout):
+    for M, N, K in shapes:
+        a, b = operands(LAYOUTS[layout], M, N, K, dtype, seed=M + N + K)
+        bias = integers(N, F32 if dtype != F64 else F64, seed=5)
+        d = run(a, b, LAYOUTS[layout], variant, bias, out=bias.dtype)
+        np.testing.assert_array_equal(d, product(a, b, LAYOUTS[layout]) + bias, str((M, N, K)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("variant", kernels.variants("gemm"))
+def test_misaligned_views(variant, layout):
+    for dtype in (F32, BF16):
+        a, b = operands(LAYOUTS[layout], 72, 40, 24, dtype)
+        exact = product(a, b, LAYOUTS[layout])
+        for views in ((misaligned(a), b), (a, misaligned(b, 3)), (misaligned(a), misaligned(b))):
+            d = run(*views, LAYOUTS[layout], variant, out=F32, offset=1)
+            np.testing.assert_array_equal(d, exact)
+
+
+def test_the_rung_that_ran():
+    """cp.async moves the operands of sm80 and nothing of simt; what does not fit falls to simt."""
+
+    def moved(dtype, K, variant, offset=0, tf32=False):
+        a, b = (misaligned(x, offset) for x in operands(NT, 32, 32, K, dtype))
+        _sim.reset_counters()
+        run(a, b, NT, variant, out=F32, tf32=tf32)
+        return _sim.counters()["async_bytes"]
+
+    assert moved(BF16, 64, "sm80") == moved(BF16, 64, None) == 2 * 32 * 64 * 2
+    assert moved(BF16, 64, "simt") == moved(F32, 64, "sm80") == 0
+    assert moved(F32, 64, "sm80", tf32=True) == 2 * 32 * 64 * 4
+    assert moved(BF16, 60, "sm80") == moved(BF16, 64, "sm80", offset=1) == 0
+
+
+@pytest.mark.parametrize("asynchronous", ["now", "late", "random"])
+@pytest.mark.parametrize("order", ["ascending", "descending", "random"])
+@pytest.mark.parametrize("variant", ["simt_64x64", "sm80_64x64", "sm80_128x128"])
+def test_every_schedule(variant, order, asynchronous):
+    _sim.set_schedule(order, asynchronous, 3)
+    for dtype, layout, shape in ((BF16, NN, (72, 72, 200)), (F32, TN, (40, 136, 104))):
+        a, b = operands(layout, *shape, dtype)
+        np.testing.assert_array_equal(run(a, b, layout, variant, out=F32), product(a, b, layout))
+
+
+@pytest.mark.parametrize("variant", ["simt", "sm80"])
+@pytest.mark.parametrize(
+    ("batch_a", "batch_b"),
+    [((3,), (3,)), ((3,), (1,)), ((1,), (3,)), ((2, 1), (1, 3)), ((2, 3), (2, 1)), ((0,), (0,))],
+)
+def test_batches(variant, batch_a, batch_b):
+    for layout in LAYOUTS.values():
+        a, b = operands(layout, 24, 16, 40, BF16, batch_a, batch_b)
+        np.testing.assert_array_equal(run(a, b, layout, variant, out=F32), product(a, b, layout))
+
+
+@pytest.mark.parametrize("variant", ["simt", "sm80"])
+def test_split_k(variant):
+    for M, N, K, out in ((16, 24, 2048, F32), (65, 7, 1544, F32), (8, 8, 1025, BF16)):
+        a, b = operands(TN, M, N, K, BF16, (2,), (2,))
+        b[...] = np.sign(b)
+        a[:, 256:] = 0 if out == BF16 else a[:, 256:]  # so that sums fit bfloat16
+        bias = integers(N, out)
+        _sim.reset_counters()
+        d = run(a, b, TN, variant, bias, out, room=2 * M * N * 3 + 1)
+        assert _sim.counters()["launches"] == 2
+        wanted = (product(a, b, TN) + bias.astype(F64)).astype(out)
+        np.testing.assert_array_equal(d, wanted)
+
+
+def test_inf_and_nan_stay_in_their_row_and_column():
+    for dtype, variant in ((F32, "simt"), (BF16, "sm80"), (F32, "sm80")):
+        a, b = operands(NN, 66, 72, 24, dtype)
+        a[3, 5], a[7, 0], b[2, 9] = np.inf, np.nan, -np.inf
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(run(a, b, NN, variant, out=F32), product(a, b, NN))
+
+
+def test_tf32_rounds_to_nearest():
+    """Ten bits of mantissa: 1 + 2^-11 and below are 1, and the next above is not."""
+    a = np.array([[1, 1 + 2**-11 - 2**-20, 1 + 2**-11, -1 - 2**-11]], F32).repeat(16, 0)
+    d = run(a.copy(), np.eye(4, dtype=F32), NN, "sm80")
+    step = 1 + 2**-10
+    np.testing.assert_array_equal(d, np.array([[1, 1, step, -step]], F32).repeat(16, 0))
+    a, b = (np.random.default_rng(i).standard_normal((48, 256)).astype(F32) for i in (0, 1))
+    bound = 2.0**-10 * (np.abs(a).astype(F64) @ np.abs(b.T))
+    assert (np.abs(run(a, b, NT, "sm80") - product(a, b, NT)) <= bound).all()
+    assert (run(a, b, NT, "sm80", tf32=False) != run(a, b, NT, "sm80")).any()
+
+
+# ------------------------------------------------------------------ epilogues
+
+REFERENCE = {"relu": act.Relu, "gelu": act.Gelu, "gelu_tanh": act.GeluTanh, "silu": act.Silu}
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+@pytest.mark.parametrize("variant", ["simt", "sm80"])
+@pytest.mark.parametrize("room", [0, 1 << 14])
+def test_activation_and_its_derivative(name, variant, room):
+    M, N, K = 40, 34, 16 if room == 0 else 1024
+    number, workspace = kernels._VARIANTS["gemm"][variant], np.full(room, np.nan, F32)
+    scale = BF16(0.25)
+    for out in (F32, BF16):
+        a, b = (x * scale for x in operands(NT, M, N, K, BF16))
+        bias = integers(N, out, seed=9)
+        z, d = np.full((M, N), np.nan, out), np.full((M, N), np.nan, out)
+        f = ACTIVATIONS.index(name)
+        _sim.gemm_act(a, b, bias, z, d, workspace, NT, f, number, False)
+        exact = product(a, b, NT) + bias.astype(F64)
+        np.testing.assert_array_equal(z, exact.astype(out))
+        close(d, REFERENCE[name]().forward(exact), exact)
+        again = np.full_like(d, np.nan)
+        _sim.gemm_act(a, b, bias, NOTHING, again, workspace, NT, f, number, False)
+        np.testing.assert_array_equal(again, d)
+
+        z = integers((M, N), out, seed=4)
+        _sim.gemm_dact(a, b, z, d, workspace, NT, f, number, False)
+        op = REFERENCE[name]()
+        op.x = op.y = z.astype(F64)
+        close(d, op.backward(product(a, b, NT)), product(a, b, NT))
+
+
+def close(got, wanted, argument):
+    """One rounding to got's dtype, of mathematics in float32 that is right to 8 ulp of what it is
+    asked of.
+    """
+    unit = float(ml_dtypes.finfo(got.dtype).eps) / 2
+    bound = unit * np.abs(wanted) + 8 * np.finfo(F32).eps * np.maximum(np.abs(argument), 1)
+    error = np.abs(got.astype(F64) - wanted)
+    assert (error <= bound).all(), (error / bound).max()
+
+
+# ------------------------------------------------------------------ ops
+
+
+def cases(count, *shapes):
+    rng = np.random.default_rng(count)
+    return [tuple(rng.standard_normal(s) for s in shapes)]
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_linear_activation_six_questions(name):
+    def truth(x, w, b=0.0):
+        return REFERENCE[name]().forward(x @ w.T + b)
+
+    for M, K, N in ((5, 16, 8), (33, 7, 65), (0, 3, 2), (2, 0, 3)):
+        check(lambda: LinearActivation(name), *cases(M, (M, K), (N, K), (N,)), truth=truth)
+    check(lambda: LinearActivation(name), *cases(1, (2, 3, 8), (4, 8)), truth=truth)
+
+
+@pytest.mark.parametrize("variant", kernels.variants("gemm"))
+def test_six_questions_with_each_variant(variant):
+    with kernels.prefer("gemm", variant):
+        check(Linear, *cases(0, (40, 72), (24, 72), (24,)))
+        check(Matmul, *cases(1, (2, 24, 40), (40, 16)), *cases(2, (2, 1, 8, 16), (3, 16, 24)))
+
+
+sizes = st.integers(0, 3) | st.integers(1, 70) | st.sampled_from([8, 16, 32, 64, 128, 136])
+floats = st.sampled_from([F32, F16, BF16])
+variants = st.sampled_from([None, *kernels.variants("gemm")])
+
+
+def gradients(function, arrays, dy):
+    tensors = [pynn.Tensor(a, requires_grad=True) for a in arrays]
+    y = function(*tensors)
+    y.backward(pynn.Tensor(dy[: y.size].reshape(y.shape).astype(y.dtype)))
+    return [y.numpy(), *(t.grad.numpy() for t in tensors)]
+
+
+def same_as_reference(function, arrays, variant):
+    """Forward and backward by the kernels and by the reference: the same bits, on integers."""
+    dy = integers(200_000, F32, seed=7)
+    wanted = gradients(function, arrays, dy)
+    with pynn.use_kernels("sim"), kernels.prefer("gemm", variant):
+        got = gradients(function, arrays, dy)
+    for g, w in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(g, w)
+
+
+@settings(max_examples=150, deadline=None)
+@given(sizes, sizes, sizes, floats, variants, st.booleans())
+def test_linear_is_the_reference(M, N, K, dtype, variant, with_bias):
+    shapes = [(M, K), (N, K), (N,)][: 3 if with_bias else 2]
+    arrays = [integers(s, dtype, seed=i) for i, s in enumerate(shapes)]
+    same_as_reference(F.linear, arrays, variant)
+
+
+lead = st.lists(st.sampled_from([1, 2, 3]), max_size=3)
+
+
+@st.composite
+def broadcast_pairs(draw):
+    full = draw(lead)
+    pair = []
+    for _ in range(2):
+        own = [n if draw(st.booleans()) else 1 for n in full]
+        pair.append(own[draw(st.integers(0, len(own))) :])
+    return pair
+
+
+few = st.integers(0, 2) | st.integers(1, 40) | st.sampled_from([8, 16, 64])
+
+
+@settings(max_examples=150, deadline=None)
+@given(broadcast_pairs(), few, few, few, floats, variants)
+def test_matmul_is_the_reference(leads, M, N, K, dtype, variant):
+    a, b = integers((*leads[0], M, K), dtype), integers((*leads[1], K, N), dtype, seed=1)
+    same_as_reference(F.matmul, [a, b], variant)
+
+
+def test_same_bits_in_every_schedule():
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(BF16) for s in ((40, 1032), (24, 1032)))
+    results = set()
+    for order in ("ascending", "descending", "random"):
+        for asynchronous in ("now", "late", "random"):
+            _sim.set_schedule(order, asynchronous, 5)
+            d = run(x, w, NT, None, out=F32, room=2 * 40 * 24)
+            results.add(d.tobytes())
+    assert len(results) == 1
+
+
+# ------------------------------------------------------------------ errors and preferences
+
+
+def test_bad_input():
+    a, b, d = (np.zeros((4, 4), F32) for _ in range(3))
+
+    def gemm(a=a, b=b, bias=NOTHING, d=d, layout=NN, variant=0, workspace=NOTHING):
+        _sim.gemm(a, b, bias, d, workspace, layout, variant, False)
+
+    for change, error, text in (
+        ({"b": a[:3]}, ValueError, r"\[gemm\] b: expected an inner length of 4, got \(3, 4\)"),
+        ({"d": a[:3]}, ValueError, r"\[gemm\] d: expected rows and columns 4 and 4, got \(3, 4\)"),
+        ({"b": b.astype(F16)}, TypeError, r"\[gemm\] b: expected float32, got float16"),
+        ({"d": d.astype(F16)}, TypeError, r"\[gemm\] d: expected float32, got float16"),
+        ({"bias": a[0, :3].copy()}, ValueError, r"\[gemm\] bias: expected shape \(4,\)"),
+        ({"layout": 3}, ValueError, r"\[gemm\] layout: expected 0 \(NT\), 1 \(NN\) or 2 \(TN\)"),
+        ({"variant": 5}, ValueError, r"\[gemm\] variant: expected one of"),
+        ({"a": a[None], "b": b[None]}, ValueError, r"\[gemm\] a: expected 2 dimensions"),
+        ({"workspace": np.zeros(4)}, TypeError, r"\[gemm\] workspace: expected float32"),
+    ):
+        with pytest.raises(error, match=text):
+            gemm(**change)
+    batch = np.zeros((2, 4, 4), F32)
+    with pytest.raises(ValueError, match=r"\[gemm\] b: expected leading axes of 1 or as d's"):
+        gemm(a=batch, b=np.zeros((3, 4, 4), F32), d=batch.copy())
+    with pytest.raises(ValueError, match=r"\[linear\] activation: expected .* or None, got 'tan'"):
+        F.linear(pynn.zeros(2, 3), pynn.zeros(4, 3), activation="tan")
+
+
+def test_preferences():
+    assert kernels.preferred("gemm") == 0
+    with kernels.prefer("gemm", "sm80"), kernels.prefer("gemm", "simt_64x64"):
+        assert kernels.preferred("gemm") == 12
+    assert kernels.preferred("gemm") == 0
+    with pytest.raises(ValueError, match=r"\[prefer\] variant: expected one of .* got 'sm70'"):
+        kernels.prefer("gemm", "sm70")
+    with pytest.raises(ValueError, match=r"\[variants\] family: expected one of .* got 'gemv'"):
+        kernels.variants("gemv")
+    with pytest.raises(ValueError, match="precision: expected"):
+        pynn.set_float32_matmul_precision("medium")
+
+
+def test_tf32_only_when_asked_for():
+    a, b = (pynn.Tensor(np.full((16, 16), 1 + 2**-12, F32)) for _ in range(2))
+    with pynn.use_kernels("sim"):
+        exact = (a @ b).numpy()
+        pynn.set_float32_matmul_precision("tf32")
+        try:
+            rounded = (a @ b).numpy()
+        finally:
+            pynn.set_float32_matmul_precision("highest")
+    np.testing.assert_array_equal(rounded, 16)
+    assert (exact > 16).all()
