@@ -51,33 +51,41 @@ class ScaledDotProductAttention(Function):
         total = s.sum(axis=-1, keepdims=True)
         s /= xp.where(total == 0, 1, total)
         self.p = s
-        dropped = self.dropped(s)
+        dropped = self.drop(s, self.drawn(s))
         y = xp.matmul(dropped, widen(v)).astype(q.dtype, copy=False)
         return (y, dropped.astype(q.dtype)) if self.weights else y
 
-    def dropped(self, p):
-        """p with dropout: its own adjoint."""
+    def drawn(self, p):
+        """Which weights dropout keeps; None: all."""
         if self.dropout is None:
+            return None
+        rate, seed, offset = self.dropout
+        numbers = random.uniform(seed, offset, p.size, array_module(p))
+        return (numbers >= np.float32(rate)).reshape(p.shape)
+
+    def drop(self, p, kept):
+        """p with dropout: its own adjoint."""
+        if kept is None:
             return p
-        xp, (rate, seed, offset) = array_module(p), self.dropout
-        keep = random.uniform(seed, offset, p.size, xp).reshape(p.shape) >= np.float32(rate)
-        return xp.where(keep, p * p.dtype.type(1 / (1 - rate) if rate < 1 else 0), 0).astype(
-            p.dtype, copy=False
+        rate, zero = self.dropout[0], p.dtype.type(0)
+        return array_module(p).where(
+            kept, p * p.dtype.type(1 / (1 - rate) if rate < 1 else 0), zero
         )
 
     @quiet
     def backward(self, dy, dweights=None):
         xp, (need_q, need_k, need_v, *need_bias) = array_module(dy), self.needs
         wide, p = widen(dy), self.p
+        kept = self.drawn(p)
         dq = dk = dv = dbias = None
         if need_v:
-            dv = xp.matmul(self.dropped(p).swapaxes(-1, -2), wide)
+            dv = xp.matmul(self.drop(p, kept).swapaxes(-1, -2), wide)
             dv = dv.astype(self.v.dtype, copy=False)
         if need_q or need_k or any(need_bias):
             ds = xp.matmul(wide, widen(self.v).swapaxes(-1, -2))
             if dweights is not None:
                 ds += widen(dweights)
-            ds = self.dropped(ds)
+            ds = self.drop(ds, kept)
             ds -= (ds * p).sum(axis=-1, keepdims=True)
             ds *= p
             if any(need_bias):

@@ -27,8 +27,8 @@ class _Recurrence(Function):
     """One layer in one direction: what its kinds share.
 
     Inputs x (T, N, I), the states (N, H), w_ih (G H, I), w_hh (G H, H) and, or neither, b_ih and
-    b_hh (G H,); outputs y (T, N, H) and the last states. Saved are the inputs, all states and all
-    gates: T N H (G + 1) floats, and for an LSTM 2 T N H more, for a GRU T N H.
+    b_hh (G H,); outputs y (T, N, H) and the last states. Beside the inputs are saved 1, 5 and 7
+    arrays (T, N, H) for RNN, GRU and LSTM: the states, the gates, and a term of h.
     """
 
     def __init__(self, lengths=None, reverse=False):

@@ -76,6 +76,14 @@ def test_a_row_without_a_key_gives_zeros_and_no_gradient():
         assert all(np.isfinite(t.grad.numpy()).all() for t in (q, k, v))
 
 
+def test_what_is_not_a_number_stays_in_its_query_and_its_sample():
+    q, k, v = arrays(2, 1, 3, 4, 2, 2)
+    q[0, 0, 1] = np.nan
+    k[1, 0, 2] = np.nan
+    y = F.scaled_dot_product_attention(*map(pynn.tensor, (q, k, v))).numpy()
+    assert np.isnan(y).any(-1).tolist() == [[[False, True, False]], [[True] * 3]]
+
+
 def test_great_scores_do_not_overflow():
     q, k, v = (pynn.tensor(1e3 * a, dtype="float32") for a in arrays(1, 1, 4, 5, 8, 3))
     y = F.scaled_dot_product_attention(q, k, v).numpy()

@@ -107,6 +107,18 @@ def test_steps_and_labels_past_the_end_are_not_read():
     assert not results[0][1][1, 3:].any()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_lose_float32(dtype):
+    x = pynn.tensor(log_softmax(logits(2, 9, 4)), dtype=dtype, requires_grad=True)
+    wide = pynn.tensor(x.numpy().astype(np.float64), requires_grad=True)
+    losses = [F.ctc_loss(t, [[1, 2], [3, 3]]) for t in (x, wide)]
+    for loss in losses:
+        loss.backward()
+    assert losses[0].dtype == np.float32 and x.grad.dtype == x.dtype
+    np.testing.assert_allclose(losses[0].item(), losses[1].item(), rtol=1e-6)
+    np.testing.assert_array_equal(x.grad.numpy(), wide.grad.numpy().astype(x.dtype))
+
+
 def test_long_sequences_do_not_underflow():
     x = pynn.Tensor(log_softmax(logits(1, 2000, 50)).astype(np.float32), requires_grad=True)
     loss = F.ctc_loss(x, np.arange(1, 50)[None])

@@ -119,6 +119,15 @@ def test_what_lies_past_the_end_is_never_read(kind):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_a_number_stays_in_its_sample(kind):
+    x, *rest = arrays(kind, 4, 3, 2, 3)
+    x[2, 1] = np.nan
+    y = make(kind)().forward(x, *rest)[0]
+    bad = np.isnan(y).any(-1)
+    assert bad[2:, 1].all() and bad.sum() == 2
+
+
 def test_one_sequence_is_its_steps():
     x, h, c, *weights = (pynn.tensor(a) for a in arrays("lstm", 4, 3, 2, 5))
     y, last, memory = F.lstm(x, h, c, *weights, batch_first=False)

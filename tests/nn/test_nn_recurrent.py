@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pynn
 from pynn import nn
@@ -43,7 +45,7 @@ def test_agrees_with_pytorch(torch, name, dtype, options):
     array = rng.standard_normal((4, 7, 3)).astype(dtype)
     firsts = [rng.standard_normal((parts, 4, 5)).astype(dtype) for _ in range(ours.states)]
     lengths = [7, 1, 4, 4]
-    for given in (None, lengths):
+    for ends in (None, lengths):
         ours.zero_grad()
         theirs.zero_grad()
         x, tx = pynn.tensor(array, requires_grad=True), torch.tensor(array, requires_grad=True)
@@ -51,10 +53,10 @@ def test_agrees_with_pytorch(torch, name, dtype, options):
         thx = tuple(torch.tensor(s, requires_grad=True) for s in firsts)
         pack = torch.nn.utils.rnn.pack_padded_sequence
         unpack = torch.nn.utils.rnn.pad_packed_sequence
-        source = tx if given is None else pack(tx, given, True, enforce_sorted=False)
-        y, last = ours(x, hx if len(hx) > 1 else hx[0], lengths=given)
+        source = tx if ends is None else pack(tx, ends, True, enforce_sorted=False)
+        y, last = ours(x, hx if len(hx) > 1 else hx[0], lengths=ends)
         ty, tlast = theirs(source, thx if len(hx) > 1 else thx[0])
-        if given is not None:
+        if ends is not None:
             ty = unpack(ty, batch_first=True, total_length=7)[0]
         dy = rng.standard_normal(y.shape).astype(dtype)
         total, wanted = (y * pynn.tensor(dy)).sum(), (ty * torch.tensor(dy)).sum()
@@ -69,6 +71,31 @@ def test_agrees_with_pytorch(torch, name, dtype, options):
             close(s.grad, ts.grad, dtype)
         for key, parameter in theirs.named_parameters():
             close(dict(ours.named_parameters())[key].grad, parameter.grad, dtype)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    sizes=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3)),
+    bidirectional=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_any_lengths_agree_with_packed_sequences(torch, name, lengths, sizes, bidirectional, seed):
+    width, H, layers = sizes
+    torch.manual_seed(seed)
+    theirs = getattr(torch.nn, name)(width, H, layers, bidirectional=bidirectional).double()
+    ours = getattr(nn, name)(width, H, layers, bidirectional=bidirectional).double()
+    ours.load_state_dict(theirs.state_dict())
+    x = np.random.default_rng(seed).standard_normal((len(lengths), max(lengths), width))
+    y, last = ours(pynn.tensor(x), lengths=lengths)
+    rnn = torch.nn.utils.rnn
+    packed = rnn.pack_padded_sequence(torch.tensor(x), lengths, True, enforce_sorted=False)
+    ty, tlast = theirs(packed)
+    close(y, rnn.pad_packed_sequence(ty, batch_first=True)[0], "float64")
+    for s, ts in zip(states_of(last), states_of(tlast), strict=True):
+        close(s, ts, "float64")
 
 
 @pytest.mark.oracle
