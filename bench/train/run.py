@@ -15,6 +15,7 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import math
 import os
 import resource
 import sys
@@ -264,7 +265,8 @@ def row_of(name, arms, device, dtype, seconds, folder, threads):
         losses = {arm: process.greeting for arm, process in running.items()}
         bound = 2e-3 if dtype == "float32" else 0.1
         for firsts in zip(*losses.values(), strict=True):
-            if not max(firsts) - min(firsts) <= bound * max(1.0, max(firsts)):
+            close = max(firsts) - min(firsts) <= bound * max(1.0, max(firsts))
+            if not close or not all(map(math.isfinite, firsts)):
                 return row | {"refused": f"expected equal losses of the first steps, got {losses}"}
         with Neighbours(process.process.pid for process in running.values()) as others:
             times = alternate({arm: process.turn for arm, process in running.items()}, seconds)

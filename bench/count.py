@@ -1,0 +1,67 @@
+"""python -m bench.count [FAMILY ...]: the bytes of the formulae beside those that the kernels ask
+for, counted by the simulator's race variant, which observes every access to global memory.
+
+    PYNN_SIM_MODULE=.../_sim.so python -m bench.count        a build of that variant
+
+A line of JSON for each of the tiny cases whose pass runs by kernels alone. Copies by TMA and
+cp.async are counted as read. What a kernel reads twice is counted twice, from the cache or not.
+"""
+
+import json
+import sys
+
+import pynn
+from bench import libraries, run
+from pynn import backend, dtypes, testing
+
+
+def counts(names, types=("float32", "bfloat16")):
+    """Yield {family, op, pass, shape, dtype, formula, counted, kernels} for each case.
+
+    Raises RuntimeError if the simulator in use is not the race variant.
+    """
+    sim = backend.kernel_module("sim")
+    if sim is None or sim.variant() != "race":
+        raise RuntimeError(
+            "[bench] count: expected the simulator's race variant in PYNN_SIM_MODULE, "
+            f"got {'no simulator' if sim is None else repr(sim.variant())}"
+        )
+    library = libraries.Pynn("cpu", "sim")
+    for name in names:
+        for case in run.family_cases(name, "tiny"):
+            for direction in case.passes:
+                for dtype in types:
+                    counted, kernels = _count(sim, library, case, direction, dtype)
+                    if kernels:
+                        yield {
+                            **{"family": name, "op": case.op, "pass": direction},
+                            **{"shape": case.shape, "dtype": dtype, "counted": counted},
+                            "formula": case.bytes(direction, dtypes.as_dtype(dtype).itemsize),
+                            "kernels": sorted(kernels),
+                        }
+
+
+def _count(sim, library, case, direction, dtype):
+    """(bytes, names of the launchers); no names where a part of the pass is not by kernels."""
+    wanted = dtypes.as_dtype(dtype)
+    pynn.manual_seed(0)
+    arrays = [testing.cast(a, wanted) for a in case.inputs()]
+    dy = None
+    if direction in run.WANTED:
+        (y,) = case.prepare(libraries.Pynn("cpu"), "forward", [arrays], [None])[0]()
+        dy = run.normal(*y.shape, start=7).astype(wanted)
+    with library.ready(), backend.trace() as paths, run.launched() as kernels:
+        (call,) = case.prepare(library, direction, [arrays], [dy])
+        kernels.clear()
+        sim.reset_counters()
+        call()
+        found = sim.counters()
+        if any(path != "native" for _, path in paths.counts):
+            return 0, set()
+        total = found["global_load_bytes"] + found["global_store_bytes"] + found["async_bytes"]
+        return total, set(kernels)
+
+
+if __name__ == "__main__":
+    for row in counts(sys.argv[1:] or run.families()):
+        print(json.dumps(row), flush=True)

@@ -1,0 +1,71 @@
+"""The bytes of each family's formula are those that its kernels ask for, counted access by access
+in the simulator's race variant.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pynn
+from bench import count, run
+
+# What a kernel may ask for beyond the formula, as a share: partial results, statistics, and
+# operands that a tile reads again.
+BEYOND = {
+    "linear": 8.0,
+    "conv": 8.0,
+    "norm": 0.7,
+    "reduce": 0.2,
+    "embedding": 1.0,
+    "pool": 1.5,
+    "softmax": 0.1,
+    "optim": 0.1,
+}
+
+
+def race_module():
+    """A build of the race variant: the one named in PYNN_SIM_RACE, else the newest in the cache."""
+    if os.environ.get("PYNN_SIM_RACE"):
+        return Path(os.environ["PYNN_SIM_RACE"])
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pynn"
+    found = sorted(cache.glob("sim-race-*/_sim*.so"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None
+
+
+@pytest.fixture(scope="module")
+def counted():
+    module = race_module()
+    if module is None:
+        pytest.skip("the simulator's race variant is not built: `pynn check --race` builds it")
+    root = str(Path(pynn.__file__).parents[1])
+    bench = str(Path(count.__file__).parents[1])
+    env = os.environ | {"PYNN_SIM_MODULE": str(module), "PYTHONPATH": f"{root}:{bench}"}
+    command = [sys.executable, "-m", "bench.count"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode and "undefined symbol" in done.stderr:
+        pytest.skip(f"{module} was built for another Python")
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("family", run.families())
+def test_the_formula_is_what_the_kernels_move(counted, family):
+    rows = [row for row in counted if row["family"] == family]
+    if not rows:
+        pytest.skip(f"no pass of {family} runs by kernels alone")
+    for row in rows:
+        share = row["counted"] / row["formula"]
+        assert 0.99 <= share <= 1.001 + BEYOND.get(family, 0.0), row
+
+
+def test_counting_needs_the_race_variant(monkeypatch):
+    class Plain:
+        variant = staticmethod(lambda: "")
+
+    monkeypatch.setattr(count.backend, "kernel_module", lambda which: Plain)
+    with pytest.raises(RuntimeError, match=r"\[bench\] count: expected the simulator's race .*''"):
+        list(count.counts(["activation"]))
