@@ -10,6 +10,18 @@ import numpy as np
 from pynn.train.files import replacing
 
 BLUE, ORANGE, RED, GREY = "#2066a8", "#d9741a", "#b3242a", "#8a8a8a"
+TEN = (
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#d62728",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#7f7f7f",
+    "#a8a814",
+    "#17a2b8",
+)  # colours of ten classes
 
 
 def curves(path: str | os.PathLike, history: Sequence[dict], title: str = "") -> None:
@@ -162,9 +174,9 @@ def sheet(
     rows, columns  labels, or none;  size  inches of an image
     """
     R, C = images.shape[:2]
-    left = 0.11 * max(map(len, rows), default=0)
-    figure, axes = figure_of(max(size * C + left, 3.4), size * R + 0.5, R, C, title)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    left = 0.1 + 0.11 * max(map(len, rows), default=0)
+    figure, axes = figure_of(max(size * C + left, 3.4), size * R + 0.6, R, C, title)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for i, axis in enumerate(axes):
         row, column = divmod(i, C)
         axis.imshow(_picture(images[row, column]), cmap=cmap, vmin=0, vmax=1)

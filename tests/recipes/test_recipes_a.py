@@ -13,6 +13,9 @@ from pynn import recipes
 QUICK = {
     "perceptron": ("accuracy", 1),
     "logistic-neuron": ("loss", -1),
+    "autoencoder": ("val_loss", -1),
+    "denoising-autoencoder": ("val_loss", -1),
+    "variational-autoencoder": ("val_loss", -1),
 }
 
 
@@ -50,3 +53,17 @@ def test_a_neuron_parts_what_a_line_can_part(tmp_path, name):
 def test_a_neuron_cannot_part_what_no_line_parts(tmp_path):
     result = run("logistic-neuron", tmp_path, pair="versicolor-virginica")
     assert 0.8 <= result["test"]["accuracy"] < 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("autoencoder", 0.012),
+        ("denoising-autoencoder", 0.024),
+        ("variational-autoencoder", 0.031),
+    ],
+)
+def test_autoencoders_beat_pca_of_the_same_width(tmp_path, name, error):
+    found = run(name, tmp_path)["error"]
+    assert found["network"] < error < 0.7 * found["PCA"]
