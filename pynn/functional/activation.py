@@ -390,14 +390,30 @@ def erfc(xp, x):
         from cupyx.scipy.special import erfc as cupy_erfc
 
         return cupy_erfc(x)
+    flat = np.ascontiguousarray(x).reshape(-1)
+    out = np.empty_like(flat)
+    for start in range(0, flat.size, _ERFC_BLOCK):
+        part = slice(start, start + _ERFC_BLOCK)
+        out[part] = _erfc_block(flat[part])
+    return out.reshape(x.shape)
+
+
+_ERFC_BLOCK = 1 << 13  # elements at a time, so that the recurrence stays in the cache
+
+
+def _erfc_block(x):
+    """erfc of a NumPy vector, in float64."""
     z = np.abs(x, dtype=np.float64)
     t = 2 / (2 + z)
     y = 4 * t - 2
-    b0 = b1 = 0.0
+    b0, b1, b2 = np.zeros((3, x.size))
     for c in _ERFC_SERIES[: None if x.dtype == np.float64 else 14][:0:-1]:  # Clenshaw's recurrence
-        b0, b1 = y * b0 - b1 + c, b0
+        np.multiply(y, b0, out=b2)
+        b2 -= b1
+        b2 += c
+        b0, b1, b2 = b2, b0, b1
     value = t * np.exp(_ERFC_SERIES[0] + 0.5 * y * b0 - b1 - z * z)
-    return np.where(x < 0, 2 - value, value).astype(x.dtype, copy=False)
+    return np.where(x < 0, 2 - value, value)
 
 
 # ------------------------------------------------------------------ public functions
