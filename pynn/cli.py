@@ -242,12 +242,38 @@ def info(args):
     return 0
 
 
+# ------------------------------------------------------------------ check
+
+
+def check_arguments(parser, argv):
+    parser.add_argument(
+        "families", nargs="*", metavar="FAMILY", help="families, or a .py with CASES; all if none"
+    )
+    parser.add_argument("--all", action="store_true", help="every family, as if none were named")
+    parser.add_argument(
+        "--schedules", action="store_true", help="under nine orders of threads and async timings"
+    )
+    parser.add_argument("--asan", action="store_true", help="also under Address- and UBSanitizer")
+    parser.add_argument("--race", action="store_true", help="also under the race detector")
+    parser.add_argument("--device", default="cpu", help="cpu (the simulator) or cuda (the kernels)")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def check(args):
+    """Run every kernel against its reference, in the simulator or on a GPU."""
+    from pynn import check
+
+    families = () if args.all else args.families
+    return check.run(families, args.schedules, args.asan, args.race, args.device, args.json)
+
+
 # ------------------------------------------------------------------ all of them
 
 COMMANDS = {
     "train": (train, train_arguments),
     "predict": (predict, predict_arguments),
     "info": (info, info_arguments),
+    "check": (check, check_arguments),
 }
 
 
