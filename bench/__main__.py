@@ -44,8 +44,9 @@ def families(argv):
     parser.add_argument("--device", choices=("cpu", "cuda"), help=words)
     words = "default: float32 on the CPU, bfloat16 and float32 on a GPU"
     parser.add_argument("--dtype", action="append", metavar="DTYPE", help=words)
-    words = "native or reference (default: native on a GPU, else reference)"
-    parser.add_argument("--variant", action="append", choices=("native", "reference"), help=words)
+    words = "native, reference, or of a family of kernels one, as gemm:sm80_64x64, or gemm:all"
+    words += " (default: native on a GPU, else reference)"
+    parser.add_argument("--variant", action="append", metavar="VARIANT", help=words)
     words = f"out of {', '.join(libraries.PEERS)}; none for no peer (default: see --list)"
     parser.add_argument("--peer", action="append", metavar="PEER", help=words)
     parser.add_argument("--pass", dest="passes", action="append", help="forward, backward or step")
@@ -63,7 +64,7 @@ def families(argv):
     plan = run.Plan(
         device=device,
         types=tuple(args.dtype or (("bfloat16", "float32") if device == "cuda" else ("float32",))),
-        variants=tuple(args.variant or ("native" if device == "cuda" else "reference",)),
+        variants=_variants(args.variant or ["native" if device == "cuda" else "reference"]),
         peers=() if peers == ("none",) else peers,
         seconds=args.seconds or (0.1 if args.quick else 0.2),
         **({"passes": tuple(args.passes)} if args.passes else {}),
@@ -79,6 +80,21 @@ def families(argv):
     if refused:
         print(f"{refused} refused: a result that is not right is not timed", file=sys.stderr)
     return 1 if refused else 0
+
+
+def _variants(asked):
+    """The variants asked for, "gemm:all" spelled out. Raises ValueError for unknown ones."""
+    from bench import libraries
+    from pynn import kernels
+
+    found = []
+    for variant in asked:
+        family, _, name = variant.rpartition(":")
+        every = name == "all" and family
+        found += [f"{family}:{n}" for n in kernels.variants(family)] if every else [variant]
+    for variant in found:
+        libraries.Pynn("cpu", variant)
+    return tuple(found)
 
 
 def _list(names, scale, device):

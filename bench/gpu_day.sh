@@ -81,7 +81,7 @@ stage_tests() {
 stage_kernels() {
   need_gpu
   local result=0 family
-  for family in linear conv norm softmax optim activation embedding pool reduce dropout arithmetic; do
+  for family in linear conv attention norm softmax optim activation embedding pool reduce dropout arithmetic; do
     [ -f "bench/$family.py" ] || continue
     "$python" -m bench "$family" --dtype bfloat16 --json "$out/rows.jsonl" || result=1
   done

@@ -19,7 +19,7 @@ import numpy as np
 
 import pynn
 import pynn.functional
-from pynn import backend, optim
+from pynn import backend, kernels, optim
 
 
 class AbsentError(Exception):
@@ -27,15 +27,30 @@ class AbsentError(Exception):
 
 
 class Pynn:
-    """pynn, by its kernels ("native"), or by the reference on NumPy or CuPy ("reference")."""
+    """pynn: by its kernels ("native", or "gemm:sm80" for one variant of a family of kernels), by
+    the reference on NumPy or CuPy ("reference"), or in the simulator ("sim").
 
-    def __init__(self, device, kernels="reference"):
-        self.device, self.kernels = device, kernels
-        self.name = "pynn"
+    Raises ValueError for another variant.
+    """
 
+    def __init__(self, device, variant="reference"):
+        self.name, self.device = "pynn", device
+        self.family, _, self.preferred = variant.rpartition(":")
+        if self.family:
+            kernels.prefer(self.family, self.preferred).__exit__()  # a wrong name is an error now
+        elif variant not in backend.KERNELS:
+            words = ", ".join([*backend.KERNELS, "gemm:NAME"])
+            raise ValueError(f"[bench] variant: expected one of {words}, got {variant!r}")
+        self.kernels = "native" if self.family else variant
+
+    @contextlib.contextmanager
     def ready(self):
         """What must hold while calls are prepared and run."""
-        return pynn.use_kernels(self.kernels)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(pynn.use_kernels(self.kernels))
+            if self.family:
+                stack.enter_context(kernels.prefer(self.family, self.preferred))
+            yield
 
     def function(self, case):
         return lambda *tensors: case.run(pynn.functional, *tensors)
@@ -211,10 +226,10 @@ class Triton(Torch):
             raise AbsentError("for GPUs alone")
 
     def function(self, case):
-        kernels = importlib.import_module("bench.triton_kernels").KERNELS
-        if case.op not in kernels:
+        own = importlib.import_module("bench.triton_kernels").KERNELS
+        if case.op not in own:
             raise AbsentError("no kernel for this op in bench/triton_kernels.py")
-        return kernels[case.op]
+        return own[case.op]
 
     def grad(self, y, leaves, dy):
         raise AbsentError("its kernels have no backward")

@@ -78,7 +78,7 @@ def _row(case, direction, dtype, variant, plan, peers, absent, limits):
     except Exception as error:
         return row | {"refused": f"{type(error).__name__}: {error}"}
     row |= facts
-    if row.get("refused"):
+    if "refused" in row or "skipped" in row:
         return row
     count, row["cold"] = devices.rotation(
         case.bytes(direction, dtypes.as_dtype(dtype).itemsize), plan.device
@@ -181,8 +181,8 @@ class Work:
 def verified(ours, case, direction, dtype):
     """(facts of the row, Work): run the pass once and compare; facts["refused"] says what is wrong.
 
-    Kernels are held to the reference in the same dtype, too; and a pass that should run kernels
-    and does not is refused with the reason.
+    Kernels are held to the reference in the same dtype, too; a pass that should run kernels and has
+    none is skipped, facts["skipped"] says why.
     """
     wanted = dtypes.as_dtype(dtype)
     on_device = [backend.to_device(testing.cast(a, wanted), ours.device) for a in case.inputs()]
@@ -191,18 +191,18 @@ def verified(ours, case, direction, dtype):
         with backend.use_kernels("reference"):
             y = _first(ours, case, "forward", on_device, None)[0]
         dy = backend.to_device(normal(*y.shape, start=7).astype(wanted), ours.device)
+    with ours.ready(), backend.trace() as paths, launched() as kernels:
+        got = _first(ours, case, direction, on_device, dy)
+    native = ours.kernels == "native"
+    missed = {f"{op}: {path}" for (op, path) in paths.counts if native and path != "native"}
+    if native and not kernels:
+        return {"skipped": "no kernel ran: " + "; ".join(sorted(missed))}, None
     exact = [testing.cast(a, np.dtype("float64")) for a in on_device]
     exact_dy = None if dy is None else dy.astype(np.float64)
     with backend.use_kernels("reference"):
         truth = _first(ours, case, direction, exact, exact_dy)
-        reference = _first(ours, case, direction, on_device, dy)
-    with ours.ready(), backend.trace() as paths, launched() as kernels:
-        got = _first(ours, case, direction, on_device, dy)
-    native = ours.kernels == "native"
-    error, wrong = verify.fault(got, truth, dtype, reference if native else None)
-    missed = {f"{op}: {path}" for (op, path) in paths.counts if native and path != "native"}
-    if missed and not kernels and not wrong:
-        wrong = "no kernel ran: " + "; ".join(sorted(missed))
+        reference = _first(ours, case, direction, on_device, dy) if native else None
+    error, wrong = verify.fault(got, truth, dtype, reference)
     facts = {"error": error, "kernels": sorted(kernels), "fallbacks": sorted(missed)}
     if wrong:
         facts["refused"] = wrong

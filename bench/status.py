@@ -12,7 +12,7 @@ from bench.report import latest
 from bench.run import ROOT, load
 
 RESULTS = ROOT / "bench" / "results"
-_EXPORT = re.compile(r"^PYNN_EXPORT\((\w+),", re.M)
+_EXPORT = re.compile(r"^PYNN_EXPORT\(\s*(\w+)\s*,", re.M)
 
 
 def kernels(folder=None) -> dict:

@@ -27,6 +27,8 @@ def line(row):
     start += f"{short.get(row['dtype'], row['dtype']):<9}"
     if "refused" in row:
         return f"{start}REFUSED  {row['refused']}"
+    if "skipped" in row:
+        return f"{start}skipped  {row['skipped']}"
     us, of_peak = row["us"], row["of_peak"]
     spread = 50 * (us["p90"] - us["p10"]) / us["p50"]
     share = "-" if of_peak is None else f"{100 * of_peak:.0f}%"

@@ -8,7 +8,8 @@ import pytest
 
 from bench import case as cases
 from bench import libraries, run, table, verify
-from bench.__main__ import main
+from bench.__main__ import _variants, main
+from pynn import backend, kernels
 
 FAST = run.Plan(peers=(), seconds=0.002)
 
@@ -69,9 +70,25 @@ def test_a_case_that_raises_is_refused_with_its_words():
     assert "[gelu] approximate: expected" in row_of(broken)["refused"]
 
 
-def test_kernels_that_should_run_and_do_not_are_refused():
+def test_kernels_that_should_run_and_do_not_are_skipped_with_the_reason():
     row = row_of(gelu(), run.Plan(peers=(), variants=("native",)))
-    assert "no kernel ran: gelu: array on the CPU" in row["refused"]
+    assert row["skipped"].startswith("no kernel ran: gelu: array on the CPU")
+    about = {"op": "gelu", "pass": "forward", "shape": "8x16", "dtype": "float32"}
+    assert "us" not in row and "no kernel ran" in table.line(row | about)
+
+
+@pytest.mark.skipif(backend.kernel_module("sim") is None, reason="pynn was built without pynn._sim")
+def test_the_kernels_of_a_case_are_named_and_a_variant_is_preferred():
+    (case,) = [c for c in run.family_cases("activation", "tiny") if c.op == "silu"]
+    facts, _ = run.verified(libraries.Pynn("cpu", "sim"), case, "backward", "float32")
+    assert facts["kernels"] == ["silu_bwd", "silu_fwd"] and "refused" not in facts
+    library = libraries.Pynn("cpu", "gemm:simt")
+    with library.ready():
+        assert kernels.preferred("gemm") > 0
+    assert kernels.preferred("gemm") == 0
+    with pytest.raises(ValueError, match=r"\[bench\] variant: expected one of reference, .*'best'"):
+        libraries.Pynn("cpu", "best")
+    assert "gemm:simt_64x64" in _variants(["reference", "gemm:all"])
 
 
 def test_a_peer_that_is_absent_is_named_with_the_reason(monkeypatch):
