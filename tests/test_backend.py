@@ -29,7 +29,7 @@ def test_the_simulator_runs_the_kernels_and_the_trace_says_so():
         a = pynn.Tensor(x, requires_grad=True)
         y = F.gelu(a)
         y.sum().backward()
-    assert trace.counts == {("gelu", "native"): 1, ("sum", "no kernel for this op"): 1}
+    assert trace.counts == {("gelu", "native"): 1, ("sum", "native"): 1}
     b = pynn.Tensor(x, requires_grad=True)
     z = F.gelu(b)
     z.sum().backward()

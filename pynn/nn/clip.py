@@ -1,4 +1,4 @@
-"""Clipping of gradients, in place."""
+"""Clipping of gradients, in place. The kernels stand in csrc/kernels/optim/grads.cu."""
 
 import math
 
@@ -27,10 +27,13 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     tensors = _with_gradient(parameters)
     if not tensors:
         return Tensor(0.0)
-    total = _norm([t._grad for t in tensors], float(norm_type))
+    grads = [t._grad for t in tensors]
+    if norm_type == 2 and backend.runs_native(_ClipNorm, grads):
+        return Tensor(_ClipNorm.forward_native(grads, float(max_norm), error_if_nonfinite))
+    total = _norm(grads, float(norm_type))
     xp = backend.array_module(total)
-    if error_if_nonfinite and not bool(xp.isfinite(total)):
-        raise RuntimeError(f"[clip_grad_norm_] expected a finite norm, got {float(total)}")
+    if error_if_nonfinite:
+        _check_finite(xp, total)
     scale = xp.minimum(max_norm / (total + 1e-6), 1)
     if xp is np and scale == 1:  # on a GPU the answer would have to be waited for
         return Tensor(total)
@@ -58,6 +61,39 @@ def clip_grad_value_(parameters, clip_value):
             t._grad = xp.clip(wide, -clip_value, clip_value).astype(grad.dtype)
         else:
             xp.clip(grad, -clip_value, clip_value, out=grad)
+
+
+class _ClipNorm:
+    """The clip by the Euclidean norm in three launches, with nothing to wait for: what
+    `backend.runs_native` asks of an op.
+    """
+
+    name = "clip_grad_norm_"
+
+    @staticmethod
+    def takes_native(arrays):
+        dtype = arrays[0].dtype
+        return dtype.name in ("float32", "float16", "bfloat16") and all(
+            a.dtype == dtype and a.flags.c_contiguous for a in arrays
+        )
+
+    @staticmethod
+    def forward_native(grads, max_norm, error_if_nonfinite):
+        """Scale the gradients; the norm before, 0-d."""
+        xp = backend.array_module(grads[0])
+        partial = xp.empty((sum(-(-g.size // 16384) for g in grads), 2), np.float32)
+        norm_and_clip = xp.empty(2, np.float32)
+        backend.native.grad_norm(grads, partial, norm_and_clip, max_norm)
+        total = norm_and_clip[:1].reshape(())
+        if error_if_nonfinite:
+            _check_finite(xp, total)
+        backend.native.scale_grads(grads, norm_and_clip[1:])
+        return total
+
+
+def _check_finite(xp, total):
+    if not bool(xp.isfinite(total)):
+        raise RuntimeError(f"[clip_grad_norm_] expected a finite norm, got {float(total)}")
 
 
 def _with_gradient(parameters):

@@ -8,7 +8,7 @@ import pytest
 
 import pynn
 from pynn import backend, optim
-from pynn.nn import Parameter
+from pynn.nn import Parameter, clip_grad_norm_
 
 sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
 
@@ -158,6 +158,35 @@ def test_gradients_are_scaled_in_place(dtype):
         wanted = [(g.astype(np.float32) * np.float32(0.3)).astype(dtype) for g in grads]
         sim.scale_grads(grads, np.array([0.3], np.float32))
         assert [g.tobytes() for g in grads] == [w.tobytes() for w in wanted]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("max_norm", [0.0, 2.0, 1e6, np.inf])
+def test_clip_grad_norm_by_kernels(dtype, max_norm):
+    eps = float(ml_dtypes.finfo(dtype).eps)
+    results = []
+    for kernels in ("reference", "sim"):
+        rng = np.random.default_rng(4)
+        parameters = [Parameter(np.zeros(n, dtype)) for n in (0, 1, 7, 4100)]
+        for p in parameters:
+            p.grad = rng.standard_normal(p.shape).astype(dtype)
+        with pynn.use_kernels(kernels), backend.trace() as trace:
+            total = clip_grad_norm_(parameters, max_norm)
+        assert ("native" in str(trace)) == (kernels == "sim")
+        results.append([total.numpy(), *(p.grad.numpy() for p in parameters)])
+    assert results[1][0].shape == () and results[1][0].dtype == np.float32
+    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-6)
+    for got, wanted in zip(results[1][1:], results[0][1:], strict=True):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got.astype(float), wanted.astype(float), rtol=2 * eps + 1e-6)
+
+
+def test_clip_grad_norm_by_kernels_refuses_what_is_not_finite():
+    p = Parameter(np.zeros(3, np.float32))
+    p.grad = np.array([1, np.inf, 2], np.float32)
+    with pynn.use_kernels("sim"), pytest.raises(RuntimeError, match="expected a finite norm"):
+        clip_grad_norm_([p], 1.0, error_if_nonfinite=True)
+    np.testing.assert_array_equal(p.grad.numpy(), [1, np.inf, 2])
 
 
 def test_zeros_for_any_dtype_and_nothing_beside_them():
