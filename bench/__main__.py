@@ -32,6 +32,7 @@ def families(argv):
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = count  # read when NumPy and PyTorch are first imported
 
+    from bench import device as devices
     from bench import libraries, run, table
     from pynn import backend
 
@@ -52,6 +53,8 @@ def families(argv):
     parser.add_argument("--pass", dest="passes", action="append", help="forward, backward or step")
     parser.add_argument("--op", action="append", help="these ops alone")
     parser.add_argument("--json", metavar="FILE", help="append the rows as lines of JSON")
+    words = "leave out what FILE of --json has already, from this device"
+    parser.add_argument("--resume", action="store_true", help=words)
     parser.add_argument("--quick", action="store_true", help="small shapes, short turns")
     parser.add_argument("--seconds", type=float, help="for each arm of a row")
     args = parser.parse_args(argv)
@@ -71,8 +74,11 @@ def families(argv):
     )
     found, absent = libraries.find(plan.peers, device)
     print(table.head(device, found, absent), flush=True)
-    refused = 0
-    for row in run.rows(names, scale, plan, args.op):
+    refused, done = 0, set()
+    if args.resume and args.json and os.path.exists(args.json):
+        name = devices.facts(device)["device"]
+        done = {run.identity(row) for row in run.load([args.json]) if row["device"] == name}
+    for row in run.rows(names, scale, plan, args.op, done):
         print(table.line(row), flush=True)
         refused += "refused" in row
         if args.json:

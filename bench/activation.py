@@ -9,7 +9,7 @@ import math
 from bench.case import Case, named, normal
 
 SIZES = {
-    "full": [(8192, 3072), (8192, 12288), (256, 56, 56, 64)],
+    "full": [(8192, 3072)],
     "quick": [(1024, 768)],
     "tiny": [(64, 128)],
 }

@@ -244,7 +244,12 @@ class TorchClock(_Clock):
 def use_stream(device):
     """Work on a stream of our own: CUDA's default stream cannot be captured."""
     if device == "cuda":
-        backend.cupy().cuda.Stream(non_blocking=True).use()
+        _stream().use()
+
+
+@functools.cache
+def _stream():
+    return backend.cupy().cuda.Stream(non_blocking=True)
 
 
 def free(device):

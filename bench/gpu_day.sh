@@ -77,16 +77,17 @@ stage_tests() {
   return $((checked | tested))
 }
 
-# The families in order of importance, 16 bits before 32; what a cap cuts off is the least.
+# The families in order of importance, 16 bits before 32: a cap cuts off the least, and the next run
+# goes on there.
 stage_kernels() {
   need_gpu
   local result=0 family
   for family in linear conv attention norm softmax optim activation embedding pool reduce dropout arithmetic; do
     [ -f "bench/$family.py" ] || continue
-    "$python" -m bench "$family" --dtype bfloat16 --json "$out/rows.jsonl" || result=1
+    "$python" -m bench "$family" --dtype bfloat16 --resume --json "$out/rows.jsonl" || result=1
   done
   for family in linear softmax norm optim activation; do
-    "$python" -m bench "$family" --dtype float32 --json "$out/rows.jsonl" || result=1
+    "$python" -m bench "$family" --dtype float32 --resume --json "$out/rows.jsonl" || result=1
   done
   return $result
 }

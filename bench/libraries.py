@@ -4,11 +4,10 @@ Peers by name, best first where several answer the same question:
 
     torch          PyTorch eager; cuDNN in benchmark mode, float32 matrix products in full float32
     cublaslt       PyTorch eager with cuBLASLt in place of cuBLAS
-    compile        torch.compile, mode max-autotune-no-cudagraphs (Triton kernels, tuned)
+    compile        torch.compile, mode max-autotune-no-cudagraphs: Triton's kernels, tuned
     fused          PyTorch's fused optimizers
     cudnn, flash   PyTorch's scaled_dot_product_attention by that backend
     cupy           pynn's reference run by CuPy: what the kernels are worth over array text
-    triton         kernels of bench/triton_kernels.py, written in Triton
 """
 
 import contextlib
@@ -213,28 +212,6 @@ class CuPy(Pynn):
             raise AbsentError("for GPUs alone")
 
 
-class Triton(Torch):
-    """Kernels written in Triton, for the ops that bench/triton_kernels.py has."""
-
-    name = "triton"
-
-    def __init__(self, device):
-        if importlib.util.find_spec("triton") is None:
-            raise AbsentError("Triton is not installed")
-        super().__init__(device)
-        if device != "cuda":
-            raise AbsentError("for GPUs alone")
-
-    def function(self, case):
-        own = importlib.import_module("bench.triton_kernels").KERNELS
-        if case.op not in own:
-            raise AbsentError("no kernel for this op in bench/triton_kernels.py")
-        return own[case.op]
-
-    def grad(self, y, leaves, dy):
-        raise AbsentError("its kernels have no backward")
-
-
 PEERS = {
     "torch": Torch,
     "cublaslt": CuBlasLt,
@@ -243,11 +220,10 @@ PEERS = {
     "cudnn": CudnnAttention,
     "flash": FlashAttention,
     "cupy": CuPy,
-    "triton": Triton,
 }
 DEFAULT = {
     "cpu": ("torch",),
-    "cuda": ("torch", "cublaslt", "fused", "cudnn", "flash", "cupy", "triton"),
+    "cuda": ("torch", "cublaslt", "fused", "cudnn", "flash", "cupy"),
 }
 
 

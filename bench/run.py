@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from bench.case import WANTED, normal
 from bench.timing import Neighbours, Timing, alternate
 from pynn import backend, dtypes, testing
 
+IDENTITY = ("family", "op", "pass", "shape", "dtype", "variant")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -48,26 +50,29 @@ def family_cases(name, scale):
     return list(module.cases(scale))
 
 
-def rows(names, scale, plan, ops=None):
-    """Yield a row for each case, pass, dtype and variant, as each is done; `ops` alone if given."""
+def rows(names, scale, plan, ops=None, done=()):
+    """Yield a row for each case, pass, dtype and variant, as each is done; `ops` alone if given,
+    and without those whose `identity` is in `done`.
+    """
     devices.use_stream(plan.device)
     peers, absent = libraries.find(plan.peers, plan.device)
     limits = peaks.known(plan.device)
     for name in names:
         for case in family_cases(name, scale):
             for direction in case.passes if not ops or case.op in ops else ():
-                for dtype in plan.types if direction in plan.passes else ():
-                    for variant in plan.variants:
-                        yield {
-                            "family": name,
-                            "op": case.op,
-                            "pass": direction,
-                            "shape": case.shape,
-                            "dtype": dtype,
-                            "variant": variant,
-                            **_row(case, direction, dtype, variant, plan, peers, absent, limits),
-                        }
+                if direction not in plan.passes:
+                    continue
+                for dtype, variant in itertools.product(plan.types, plan.variants):
+                    what = (name, case.op, direction, case.shape, dtype, variant)
+                    if what not in done:
+                        row = _row(case, direction, dtype, variant, plan, peers, absent, limits)
+                        yield dict(zip(IDENTITY, what, strict=True)) | row
                         devices.free(plan.device)
+
+
+def identity(row):
+    """What a row measured, on whatever device."""
+    return tuple(row[name] for name in IDENTITY)
 
 
 def _row(case, direction, dtype, variant, plan, peers, absent, limits):

@@ -31,13 +31,13 @@ FACTS = -1.0  # asked for in place of the seconds of a turn
 STEPS = {  # name: {device: (batch, options)}; None where it does not fit
     "digits-mlp": {"cpu": (64, {}), "cuda": (1024, {})},
     "digits-cnn": {"cpu": (64, {}), "cuda": (1024, {})},
-    "resnet50": {
-        "cpu": (4, {"width": 8, "depths": (1, 1, 1, 1), "classes": 10, "size": 32}),
-        "cuda": (128, {"size": 224}),
-    },
     "gpt2": {
         "cpu": (2, {"layers": 2, "width": 64, "heads": 4, "vocabulary": 256, "context": 64}),
         "cuda": (16, {"context": 1024}),
+    },
+    "resnet50": {
+        "cpu": (4, {"width": 8, "depths": (1, 1, 1, 1), "classes": 10, "size": 32}),
+        "cuda": (128, {"size": 224}),
     },
 }
 RATES = {"digits-mlp": 0.05, "digits-cnn": 0.05, "resnet50": 0.01, "gpt2": 1e-4}

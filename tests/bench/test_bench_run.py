@@ -197,6 +197,8 @@ def test_the_command(tmp_path, capsys):
     assert [r["pass"] for r in rows] == ["forward", "backward"]
     assert rows[0]["command"].startswith("python -m bench")
     assert "embedding" in capsys.readouterr().out
+    assert main([*words, "--resume"]) == 0
+    assert run.load([out]) == rows
     with pytest.raises(ValueError, match=r"\[bench\] family: expected one of activation, .*'nope'"):
         main(["nope"])
     assert main(["pool", "--list", "--device", "cpu"]) == 0
