@@ -29,7 +29,10 @@ from pynn.data.dataset import (
 from pynn.data.flowers import iris
 from pynn.data.images import cifar10, fashion_mnist, mnist, read_idx
 from pynn.data.loader import DataLoader
+from pynn.data.mnist_sample import mnist_sample
 from pynn.data.normalize import Normalize
+from pynn.data.photos import faces
+from pynn.data.ratings import ratings
 from pynn.data.tables import Table, table
 
 __all__ = [
@@ -51,11 +54,14 @@ __all__ = [
     "cifar10",
     "diabetes",
     "digits",
+    "faces",
     "fashion_mnist",
     "iris",
     "mnist",
+    "mnist_sample",
     "pydoc_text",
     "random_split",
+    "ratings",
     "read_idx",
     "table",
     "text",

@@ -14,11 +14,12 @@ class Digits(Classification):
 
     classes = tuple("0123456789")
     image_shape = (8, 8, 1)
+    margin = 0  # pixels around the digit in each image
     ink = True
     threads = 1
 
     def data(self):
-        rest, test = data.digits()
+        rest, test = self.source()
         learn, validation = data.train_test_split(rest, 0.1, seed=0, stratify=rest.arrays[1])
         images, _ = learn[:]
         self.normalize = data.Normalize().fit(images)
@@ -29,16 +30,23 @@ class Digits(Classification):
             self.loader(test, transform=self.normalize),
         )
 
+    def source(self) -> tuple:
+        """(all to learn from, test), two datasets of images and labels."""
+        return data.digits()
+
     def augmentation(self) -> list:
         """Transforms of the training images, before normalization."""
         return [data.RandomRotation(12), data.RandomCrop(1)]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """The digit of an image of any size, cut out and put as large into 8 x 8 pixels as those
-        of the data set are; an image of 8 x 8 pixels is taken as it is.
+        """The digit of an image of any size, cut out and made as large as those of the data set
+        are; an image of the size of those is taken as it is.
         """
-        if image.shape[:2] == (8, 8):
+        H, W, _ = self.image_shape
+        if image.shape[:2] == (H, W):
             return super().prepare(image)
         image = to_channels(image, 1)
         border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-        return resize(fit_ink(1 - image if border.mean() > 0.5 else image), 8, 8)
+        digit = fit_ink(1 - image if border.mean() > 0.5 else image)
+        m = self.margin
+        return np.pad(resize(digit, H - 2 * m, W - 2 * m), ((m, m), (m, m), (0, 0)))
