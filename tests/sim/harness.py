@@ -41,8 +41,7 @@ KERNEL = RUNTIME | {
     "race": [
         *["-DPYNN_SIM_RACE", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"],
         *["-O2", "-finline-functions"],
-        *[f"--param=max-inline-insns-{kind}=10000" for kind in ("single", "auto")],
-        *["--param=early-inlining-insns=10000", "--param=max-early-inliner-iterations=10"],
+        *[f"--param=max-inline-insns-{kind}=1000" for kind in ("single", "auto")],
     ],
 }
 LINK = {"plain": [], "address": ["-fsanitize=address,undefined"], "race": []}
