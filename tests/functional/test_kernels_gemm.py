@@ -78,6 +78,8 @@ SMALL = [(1, 1, 1), (63, 65, 16), (64, 64, 64), (65, 63, 31), (8, 200, 33), (3, 
 LARGE = [(127, 129, 15), (128, 128, 160), (136, 264, 40), (1, 7, 1)]
 LADDER = [("simt_64x64", SMALL), ("simt_128x128", LARGE), ("sm80_64x64", SMALL + [(72, 48, 264)])]
 LADDER += [("sm80_128x128", LARGE + [(256, 8, 136)])]
+WIDE = [(8, 264, 64), (136, 16, 328), (264, 520, 72), (3, 8, 8)]
+LADDER += [("sm90_128x256", WIDE), ("sm90_128x128", [(128, 128, 448), (136, 24, 8), (1, 136, 64)])]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -115,19 +117,24 @@ def test_the_rung_that_ran():
     assert moved(BF16, 64, "simt") == moved(F32, 64, "sm80") == 0
     assert moved(F32, 64, "sm80", tf32=True) == 2 * 32 * 64 * 4
     assert moved(BF16, 60, "sm80") == moved(BF16, 64, "sm80", offset=1) == 0
+    assert moved(BF16, 64, "sm90_128x128") == 2 * 128 * 64 * 2  # whole boxes
+    assert moved(F16, 64, "sm90_128x256") == 2 * (128 + 128) * 64 * 2  # B once for the cluster
+    assert moved(BF16, 60, "sm90") == moved(F32, 64, "sm90") == 0
+    assert moved(BF16, 0, "sm90") == 0
 
 
 @pytest.mark.parametrize("asynchronous", ["now", "late", "random"])
 @pytest.mark.parametrize("order", ["ascending", "descending", "random"])
-@pytest.mark.parametrize("variant", ["simt_64x64", "sm80_64x64", "sm80_128x128"])
+@pytest.mark.parametrize("variant", [name for name in kernels.variants("gemm") if "_" in name])
 def test_every_schedule(variant, order, asynchronous):
     _sim.set_schedule(order, asynchronous, 3)
-    for dtype, layout, shape in ((BF16, NN, (72, 72, 200)), (F32, TN, (40, 136, 104))):
+    tf32 = [] if "sm90" in variant else [(F32, TN, (40, 136, 104))]
+    for dtype, layout, shape in ((BF16, NN, (72, 72, 200)), *tf32):
         a, b = operands(layout, *shape, dtype)
         np.testing.assert_array_equal(run(a, b, layout, variant, out=F32), product(a, b, layout))
 
 
-@pytest.mark.parametrize("variant", ["simt", "sm80"])
+@pytest.mark.parametrize("variant", ["simt", "sm80", "sm90"])
 @pytest.mark.parametrize(
     ("batch_a", "batch_b"),
     [((3,), (3,)), ((3,), (1,)), ((1,), (3,)), ((2, 1), (1, 3)), ((2, 3), (2, 1)), ((0,), (0,))],
@@ -138,7 +145,14 @@ def test_batches(variant, batch_a, batch_b):
         np.testing.assert_array_equal(run(a, b, layout, variant, out=F32), product(a, b, layout))
 
 
-@pytest.mark.parametrize("variant", ["simt", "sm80"])
+@pytest.mark.parametrize(("variant", "batch"), [("sm90_128x128", 134), ("sm90_128x256", 68)])
+def test_persistent_ctas_take_several_tiles(variant, batch):
+    _sim.set_schedule("random", "random", 2)
+    a, b = operands(NT, 8, 16, 208, BF16, (batch,), (1,))
+    np.testing.assert_array_equal(run(a, b, NT, variant, out=F32), product(a, b, NT))
+
+
+@pytest.mark.parametrize("variant", ["simt", "sm80", "sm90_128x128", "sm90_128x256"])
 def test_split_k(variant):
     for M, N, K, out in ((16, 24, 2048, F32), (65, 7, 1544, F32), (8, 8, 1025, BF16)):
         a, b = operands(TN, M, N, K, BF16, (2,), (2,))
@@ -153,7 +167,7 @@ def test_split_k(variant):
 
 
 def test_inf_and_nan_stay_in_their_row_and_column():
-    for dtype, variant in ((F32, "simt"), (BF16, "sm80"), (F32, "sm80")):
+    for dtype, variant in ((F32, "simt"), (BF16, "sm80"), (F32, "sm80"), (F16, "sm90")):
         a, b = operands(NN, 66, 72, 24, dtype)
         a[3, 5], a[7, 0], b[2, 9] = np.inf, np.nan, -np.inf
         with np.errstate(invalid="ignore"):
@@ -178,7 +192,7 @@ REFERENCE = {"relu": act.Relu, "gelu": act.Gelu, "gelu_tanh": act.GeluTanh, "sil
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-@pytest.mark.parametrize("variant", ["simt", "sm80"])
+@pytest.mark.parametrize("variant", ["simt", "sm80", "sm90"])
 @pytest.mark.parametrize("room", [0, 1 << 14])
 def test_activation_and_its_derivative(name, variant, room):
     M, N, K = 40, 34, 16 if room == 0 else 1024

@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "common/array.h"
 #include "common/check.h"
@@ -76,8 +77,11 @@ struct Choice {
   int splits;
 };
 
-int64_t tiles_of(Problem const& p, Tile tile) {
-  return p.batch * (tile == Tile::large ? count_tiles<128, 128>(p) : count_tiles<64, 64>(p));
+int64_t tiles_of(Problem const& p, Rung rung, Tile tile) {
+  bool const large = tile == Tile::large;
+  if (rung == Rung::sm90 && large) return p.batch * count_tiles<256, 256>(p) * 2;  // clusters of 2
+  return p.batch *
+         (rung == Rung::sm90 || large ? count_tiles<128, 128>(p) : count_tiles<64, 64>(p));
 }
 
 // Parts of K: as many as fill the chip once, each of at least 512, if D fits `room` so often.
@@ -88,42 +92,57 @@ int choose_splits(Problem const& p, int64_t tiles, int64_t room, int sms) {
   return static_cast<int>(std::max<int64_t>(std::min({filling, p.K / LEAST_K, room / size}), 1));
 }
 
-bool fits_sm80(Problem const& p, DType dtype, bool tf32, Chip chip) {
-  if (chip.major < 8) return false;
-  switch (dtype) {
-    case DType::f32:
-      return tf32 && is_aligned<float>(p.A, 4) && is_aligned<float>(p.B, 4);
-    case DType::f16:
-    case DType::bf16:
-      return is_aligned<__half>(p.A, 8) && is_aligned<__half>(p.B, 8);
-    default:
-      return false;
-  }
+bool is_half(DType dtype) {
+  return dtype == DType::f16 || dtype == DType::bf16;
 }
 
-// The rung: the highest that the arrays fit and that `variant` does not forbid. The tile: the large
-// one as soon as there is one for every multiprocessor.
+bool fits_sm80(Problem const& p, DType dtype, bool tf32) {
+  if (is_half(dtype)) return is_aligned<__half>(p.A, 8) && is_aligned<__half>(p.B, 8);
+  return dtype == DType::f32 && tf32 && is_aligned<float>(p.A, 4) && is_aligned<float>(p.B, 4);
+}
+
+// TMA counts in 32 bits, and maps no empty tensor.
+bool fits_sm90(Problem const& p, DType dtype) {
+  constexpr int64_t MOST = std::numeric_limits<int32_t>::max();
+  return is_half(dtype) && fits_sm80(p, dtype, false) && p.K > 0 &&
+         std::max({p.M, p.N, p.K, p.batch}) <= MOST;
+}
+
+// The rung: the highest that the chip has, the arrays fit and `variant` allows; but sm90 unasked
+// only from half a wave of its square tiles on, since below it the 64 x 64 tiles of sm80 keep more
+// multiprocessors busy. The tile: the large one as soon as there is one for every multiprocessor.
 Choice choose(Problem const& p, DType dtype, bool tf32, int64_t variant, int64_t room) {
   Chip const now = chip();
-  int64_t const rung = variant == 0 ? 2 : variant / 10;
+  auto const highest = static_cast<Rung>(variant == 0 ? 3 : variant / 10);
+  bool const many = 2 * tiles_of(p, Rung::sm90, Tile::small) >= now.sms;
+
   Choice choice{};
-  choice.rung = rung >= 2 && fits_sm80(p, dtype, tf32, now) ? Rung::sm80 : Rung::simt;
-  choice.tile = tiles_of(p, Tile::large) >= now.sms ? Tile::large : Tile::small;
-  if (variant % 10 == 1) choice.tile = Tile::large;
-  if (variant % 10 == 2) choice.tile = Tile::small;
-  choice.splits =
-      dtype == DType::f64 ? 1 : choose_splits(p, tiles_of(p, choice.tile), room, now.sms);
+  if (highest >= Rung::sm90 && now.major == 9 && fits_sm90(p, dtype) && (many || variant != 0)) {
+    choice.rung = Rung::sm90;
+  } else if (highest >= Rung::sm80 && now.major >= 8 && fits_sm80(p, dtype, tf32)) {
+    choice.rung = Rung::sm80;
+  } else {
+    choice.rung = Rung::simt;
+  }
+
+  bool const wave = tiles_of(p, choice.rung, Tile::large) >= now.sms;
+  bool const large = variant % 10 == 0 ? wave : variant % 10 == 1;
+  choice.tile = large ? Tile::large : Tile::small;
+  int64_t const tiles = tiles_of(p, choice.rung, choice.tile);
+  choice.splits = dtype == DType::f64 ? 1 : choose_splits(p, tiles, room, now.sms);
   return choice;
 }
 
 void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice) {
+  bool const bf16 = dtype == DType::bf16;
   switch (choice.rung) {
     case Rung::simt:
       return gemm_simt(stream, dtype, p, choice.tile);
     case Rung::sm80:
-      if (dtype == DType::bf16) return gemm_sm80_bf16(stream, p, choice.tile);
-      if (dtype == DType::f16) return gemm_sm80_f16(stream, p, choice.tile);
-      return gemm_sm80_tf32(stream, p, choice.tile);
+      if (!is_half(dtype)) return gemm_sm80_tf32(stream, p, choice.tile);
+      return bf16 ? gemm_sm80_bf16(stream, p, choice.tile) : gemm_sm80_f16(stream, p, choice.tile);
+    case Rung::sm90:
+      return bf16 ? gemm_sm90_bf16(stream, p, choice.tile) : gemm_sm90_f16(stream, p, choice.tile);
   }
 }
 

@@ -13,13 +13,13 @@
 
 namespace pynn::gemm {
 
-enum class Rung : int64_t { simt = 1, sm80 = 2 };
+enum class Rung : int64_t { simt = 1, sm80 = 2, sm90 = 3 };
 enum class Tile { large, small };
 
 // A variant is a rung, times ten, plus 1 for its large tile, 2 for its small one, 0 for either; or
 // 0 for no wish.
 inline bool is_variant(int64_t variant) {
-  return variant == 0 || (variant >= 10 && variant < 30 && variant % 10 <= 2);
+  return variant == 0 || (variant >= 10 && variant < 40 && variant % 10 <= 2);
 }
 
 inline int bytes_of(DType dtype) {
@@ -33,6 +33,10 @@ void gemm_simt(cudaStream_t stream, DType dtype, Problem const& problem, Tile ti
 void gemm_sm80_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_f16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
+
+// The same, on sm_90 alone, with K >= 1 and M, N, K below 2^31.
+void gemm_sm90_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
+void gemm_sm90_f16(cudaStream_t stream, Problem const& problem, Tile tile);
 
 // Whether each line of every matrix of the operand begins at a multiple of WIDTH elements.
 template <typename T>

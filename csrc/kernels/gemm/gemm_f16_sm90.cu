@@ -1,0 +1,11 @@
+// gemm_f16_sm90.cu — gemm_sm90.cuh for float16. A file for each type: compilers share them.
+
+#include "kernels/gemm/gemm_sm90.cuh"
+
+namespace pynn::gemm {
+
+void gemm_sm90_f16(cudaStream_t stream, Problem const& problem, Tile tile) {
+  run_sm90<__half>(stream, problem, tile);
+}
+
+}  // namespace pynn::gemm
