@@ -37,6 +37,135 @@ def activation():
     return [(op, cases) for op in makers]
 
 
+def arithmetic():
+    """Two arrays that broadcast, whose gradients are summed back; one array; a choice of two."""
+    from pynn.functional import arithmetic as ops
+    from pynn.functional import shape
+
+    meeting = [
+        ((3, 4), (4,)),
+        ((3, 1), (1, 5)),
+        ((), (2, 3)),
+        ((2, 0, 3), (3,)),
+        ((33, 40), (33, 1)),
+    ]
+    two = [_normal(n, n) for n in SIZES] + [_normal(*shapes) for shapes in meeting]
+    one = [case[:1] for case in two]
+    positive = [tuple(np.abs(a) + 0.25 for a in case) for case in two]
+    binary = [ops.Add, ops.Sub, ops.Mul, ops.Maximum, ops.Minimum]
+    unary = [ops.Neg, ops.Exp, ops.Square, ops.Sin, ops.Cos, ops.Abs, lambda: ops.Clip(-0.5, 0.75)]
+    of_positive = [ops.Log, ops.Log1p, ops.Sqrt, ops.Rsqrt]
+    mask = np.arange(20).reshape(4, 5) % 3 == 0
+    return (
+        [(op, two) for op in binary]
+        + [(op, positive) for op in (ops.Div, ops.Pow)]
+        + [(op, one) for op in unary]
+        + [(op, [case[:1] for case in positive]) for op in of_positive]
+        + [(lambda: shape.Where(mask), [_normal((4, 5), (4, 5)), _normal((5,), (4, 1))])]
+        + [(lambda: shape.Expand((33, 4, 5)), [_normal((4, 5)), _normal((33, 1, 1))])]
+    )
+
+
+def reduce():
+    """Rows, columns and all of it; sums in one launch and in two."""
+    from pynn.functional import reduce as ops
+
+    shapes = [(3, 5), (1, 1), (33, 31), (7, 127), (2, 1025), (1025, 2), (0, 4)]
+    cases = [_normal(shape) for shape in shapes]
+    full = [case for case in cases if case[0].size]
+    found = []
+    for axes in ((0,), (1,), (0, 1)):
+        found += [(lambda axes=axes: ops.Sum(axes, False), cases)]
+        found += [(lambda axes=axes: ops.Mean(axes, True), full)]
+        found += [(lambda axes=axes: ops.Extreme(axes, False, "max"), full)]
+        found += [(lambda axes=axes: ops.Extreme(axes, True, "min"), full)]
+    return found
+
+
+def softmax():
+    """Rows within a warp, within a block, and longer; cross entropy with all that it takes."""
+    from pynn.functional.cross_entropy import CrossEntropy
+    from pynn.functional.softmax import LogSoftmax, Softmax
+
+    shapes = [(3, 5), (1, 1), (9, 31), (9, 33), (5, 127), (2, 1025), (2, 4099), (0, 4)]
+    cases = [_normal(shape) for shape in shapes]
+    found = [(lambda: Softmax(-1), cases), (lambda: LogSoftmax(-1), cases)]
+    rng = np.random.default_rng(1)
+    for rows, classes in [(5, 3), (33, 10), (7, 129), (2, 1030)]:
+        labels = rng.integers(0, classes, rows)
+        labels[0] = -100
+        weight = rng.uniform(0.5, 2, classes).astype(np.float32)
+        found += [
+            (
+                lambda labels=labels, weight=w, smoothing=s: CrossEntropy(
+                    labels, weight, -100, smoothing, "mean"
+                ),
+                [_normal((rows, classes))],
+            )
+            for w, s in ((None, 0.0), (weight, 0.1))
+        ]
+    return found
+
+
+def dropout():
+    """The mask drawn by the kernel is the reference's."""
+    from pynn.functional.dropout import Dropout
+
+    shapes = [(n,) for n in SIZES] + [(5, 7, 9)]
+    return [(lambda shape=s: Dropout(0.3, 7, 11, shape), [_normal(s)]) for s in shapes]
+
+
+def embedding():
+    """Rows of a table, some of them often, and the sum of their gradients."""
+    from pynn.functional.embedding import Embedding
+
+    rng = np.random.default_rng(1)
+    found = []
+    for count, rows, width in [(1, 1, 1), (33, 7, 31), (40, 100, 33), (129, 5, 64), (0, 3, 4)]:
+        index = rng.integers(0, rows, count)
+        found.append((lambda index=index: Embedding(index), [_normal((rows, width))]))
+    return found
+
+
+def pool():
+    """Windows that overlap, that do not, and that reach over the edge."""
+    from pynn.functional import pool as ops
+
+    found = []
+    for kernel, stride, pad in [((2, 2), (2, 2), 0), ((3, 3), (2, 2), 1), ((3, 2), (1, 1), 0)]:
+        padding = ((pad, pad), (pad, pad))
+        for shape in [(2, 6, 6, 3), (1, 7, 5, 33)]:
+            size = tuple(
+                (n + 2 * pad - k) // s + 1
+                for n, k, s in zip(shape[1:3], kernel, stride, strict=True)
+            )
+            how = (size, kernel, stride, padding)
+            found.append((lambda how=how: ops.MaxPool2d(*how, (1, 1)), [_normal(shape)]))
+            counts = [[k] * n for k, n in zip(kernel, size, strict=True)]
+            average = (*how, counts)
+            found.append((lambda how=average: ops.AvgPool2d(*how), [_normal(shape)]))
+    found.append((lambda: ops.AdaptiveAvgPool2d((3, 2)), [_normal((2, 7, 5, 9))]))
+    return found
+
+
+def gemm():
+    """Matrix products around the edges of tiles and of the ring's stages, in all three layouts."""
+    from pynn.functional.linear import Linear, LinearActivation, Matmul
+
+    sizes = [(1, 1, 1), (31, 33, 32), (65, 64, 63), (129, 72, 40), (8, 200, 136), (3, 0, 2)]
+    affine = [_normal((M, K), (N, K), (N,), scale=1) for M, K, N in sizes]
+    product = [_normal((2, M, K), (K, N), scale=1) for M, K, N in sizes[:4]]
+    fused = [lambda name=name: LinearActivation(name) for name in LinearActivation.functions]
+    return [(Linear, affine), (Matmul, product)] + [(op, affine[:3]) for op in fused]
+
+
 FAMILIES = {
     "activation": activation,
+    "arithmetic": arithmetic,
+    "reduce": reduce,
+    "softmax": softmax,
+    "dropout": dropout,
+    "embedding": embedding,
+    "pool": pool,
+    "gemm": gemm,
 }
