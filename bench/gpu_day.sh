@@ -47,6 +47,9 @@ stage_build() {
     "$python" -c "import pynn; print('kept:', pynn.__file__)"
     return
   fi
+  local capability # the machine's own architecture alone, where it has one: half the time
+  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)
+  [ -n "$capability" ] && export CUDAARCHS=${CUDAARCHS:-${capability/./}-real}
   rm -rf "$work/wheel"
   PYNN_SIM=off "$python" -m pip wheel . --no-build-isolation --no-deps --no-index --quiet \
     -w "$work/wheel" -C build-dir="$work/build" || return 1

@@ -267,6 +267,22 @@ def check(args):
     return check.run(families, args.schedules, args.asan, args.race, args.device, args.json)
 
 
+# ------------------------------------------------------------------ roofline
+
+
+def roofline_arguments(parser, argv):
+    from pynn import profiler
+
+    profiler.roofline_arguments(parser)
+
+
+def roofline(args):
+    """Run a script and show where its time went, op by op and layer by layer."""
+    from pynn import profiler
+
+    return profiler.roofline(args)
+
+
 # ------------------------------------------------------------------ all of them
 
 COMMANDS = {
@@ -274,6 +290,7 @@ COMMANDS = {
     "predict": (predict, predict_arguments),
     "info": (info, info_arguments),
     "check": (check, check_arguments),
+    "roofline": (roofline, roofline_arguments),
 }
 
 

@@ -367,7 +367,7 @@ def _least(event, peaks):
 # ------------------------------------------------------------------ the command
 
 
-def roofline_arguments(parser, argv=None):
+def roofline_arguments(parser):
     """The arguments of `pynn roofline`."""
     parser.add_argument("--trace", metavar="FILE", help="write a Chrome trace, too")
     parser.add_argument("script", metavar="SCRIPT", help="a Python file")

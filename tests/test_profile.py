@@ -155,14 +155,12 @@ def test_roofline_of_a_script(tmp_path):
     script.write_text(
         "import sys, pynn\nprint(sys.argv[1:])\n(pynn.randn(4, 4) @ pynn.randn(4, 4)).relu()\n"
     )
-    code = (
-        "import argparse; from pynn import profiler; p = argparse.ArgumentParser();"
-        "profiler.roofline_arguments(p); raise SystemExit(profiler.roofline(p.parse_args()))"
-    )
-    command = [sys.executable, "-c", code, "--trace", str(tmp_path / "t.json"), str(script)]
+    command = [sys.executable, "-m", "pynn", "roofline", "--trace", str(tmp_path / "t.json")]
     root = os.path.dirname(os.path.dirname(pynn.__file__))
     env = os.environ | {"PYTHONPATH": root}
-    done = subprocess.run([*command, "a", "--b"], capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [*command, str(script), "a", "--b"], capture_output=True, text=True, env=env
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("['a', '--b']")
     assert "matmul" in done.stdout and (tmp_path / "t.json").exists()
