@@ -22,6 +22,27 @@ inline constexpr char const* DTYPE_NAMES[] = {"float32", "float16", "bfloat16", 
                                               "int16",   "int32",   "int64",    "uint8",   "uint16",
                                               "uint32",  "uint64",  "bool"};
 
+// Bytes of one element.
+inline int64_t item_size(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+    case DType::i64:
+    case DType::u64:
+      return 8;
+    case DType::f32:
+    case DType::i32:
+    case DType::u32:
+      return 4;
+    case DType::f16:
+    case DType::bf16:
+    case DType::i16:
+    case DType::u16:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
 inline constexpr int MAX_NDIM = 8;
 
 struct Array {

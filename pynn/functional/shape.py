@@ -4,6 +4,8 @@ Over 400 lines: 10 ops and the 25 functions that are written with them. What Num
 is a view here: the output shares the input's memory.
 """
 
+import math
+
 import numpy as np
 
 from pynn import dtypes
@@ -147,6 +149,37 @@ class Cat(Function):
         return tuple(
             array_module(dy).split(dy, [int(end) for end in self.ends[:-1]], axis=self.axis)
         )
+
+    def forward_native(self, *xs):
+        self.ends = np.cumsum([x.shape[self.axis] for x in xs])
+        before, after = xs[0].shape[: self.axis], xs[0].shape[self.axis + 1 :]
+        y = array_module(xs[0]).empty((*before, int(self.ends[-1]), *after), xs[0].dtype)
+        for x, start in zip(xs, self.starts(), strict=True):
+            count = x.shape[self.axis] * math.prod(after)
+            native.copy_columns(self.matrix(x), self.matrix(y), 0, start * math.prod(after), count)
+        return y
+
+    def backward_native(self, dy):
+        before, after = dy.shape[: self.axis], dy.shape[self.axis + 1 :]
+        dxs = []
+        for need, start, end in zip(self.needs, self.starts(), self.ends, strict=True):
+            dx = None
+            if need:
+                dx = array_module(dy).empty((*before, int(end) - start, *after), dy.dtype)
+                inner = math.prod(after)
+                count = (int(end) - start) * inner
+                native.copy_columns(self.matrix(dy), self.matrix(dx), start * inner, 0, count)
+            dxs.append(dx)
+        return tuple(dxs)
+
+    def starts(self):
+        """Where each input begins along the axis."""
+        return [0, *(int(end) for end in self.ends[:-1])]
+
+    def matrix(self, array):
+        """The array as (what comes before the axis, the rest)."""
+        shape = array.shape
+        return array.reshape(math.prod(shape[: self.axis]), math.prod(shape[self.axis :]))
 
 
 class Where(Function):

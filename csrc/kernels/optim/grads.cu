@@ -209,27 +209,6 @@ void scale_grads(cudaStream_t stream, Outs grads, Array factor) {
 }
 PYNN_EXPORT(scale_grads, "(grads, factor)  g *= factor for each, nothing for a factor of 1");
 
-// Bytes of one element.
-int64_t item_size(DType dtype) {
-  switch (dtype) {
-    case DType::f64:
-    case DType::i64:
-    case DType::u64:
-      return 8;
-    case DType::f32:
-    case DType::i32:
-    case DType::u32:
-      return 4;
-    case DType::f16:
-    case DType::bf16:
-    case DType::i16:
-    case DType::u16:
-      return 2;
-    default:
-      return 1;
-  }
-}
-
 void zero_fill(cudaStream_t stream, Outs xs) {
   if (xs.size() == 0) return;
   std::vector<Array> bytes(xs.list.begin(), xs.list.end());
