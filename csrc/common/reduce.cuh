@@ -48,6 +48,14 @@ struct Sum {
   float high;
   float low;
   __device__ Sum(float value = 0.f) : high(value), low(0.f) {}
+  __device__ explicit Sum(double value)
+      : high(static_cast<float>(value)), low(static_cast<float>(value - high)) {}
+  // a b without a rounding
+  __device__ static Sum product(float a, float b) {
+    Sum exact(a * b);
+    exact.low = fmaf(a, b, -exact.high);
+    return exact;
+  }
   __device__ Sum operator+(Sum b) const {
     Sum sum;
     sum.high = high + b.high;
@@ -56,8 +64,11 @@ struct Sum {
     sum.low = (low + b.low) + lost;
     return sum;
   }
-  // inf - inf in `lost` would make NaN of a sum that is inf
+  // inf - inf in `low` would make NaN of a sum that is inf
   __device__ float value() const { return fabsf(high) == INFINITY ? high : high + low; }
+  __device__ double wide() const {
+    return fabsf(high) == INFINITY ? double{high} : double{high} + low;
+  }
 };
 
 // What an exponent is taken relative to: the greatest element, but 0 for a row of -inf, where

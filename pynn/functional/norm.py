@@ -15,11 +15,14 @@ import numpy as np
 
 from pynn import dtypes
 from pynn.autograd import Function, touch
-from pynn.backend import array_module, widen
+from pynn.backend import array_module, native, widen
 from pynn.functional.activation import float_input
 from pynn.functional.linear import as_rows, check_dtypes
 
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+_WORKSPACE = (
+    1 << 22
+)  # floats, for the kernels' sums over rows: beyond, they would only be read again
 _BLOCK = 256  # rows summed in x's dtype; the blocks' sums are added in float64
 
 
@@ -43,6 +46,31 @@ class _Affine(Function):
         return tuple(
             g.astype(self.dtype, copy=False) if need else None
             for g, need in zip(given, self.needs, strict=True)
+        )
+
+    def split_native(self, x, affine):
+        """Keeps x and the weight; (weight, bias) as rows of x's dtype, empty where left out."""
+        self.x, self.dtype, self.shape = x, x.dtype, x.shape
+        none = array_module(x).empty(0, x.dtype)
+        self.w = affine[0].reshape(-1) if self.has_weight else None
+        bias = affine[-1].reshape(-1) if self.has_bias else none
+        return none if self.w is None else self.w, bias
+
+    def kept_native(self):
+        """x and the weight as the kernels take them, whichever forward ran."""
+        x = self.x.astype(self.dtype, copy=False)
+        if self.w is None:
+            return x, array_module(x).empty(0, x.dtype)
+        return x, self.w.astype(self.dtype, copy=False)
+
+    def empty_gradients(self, x, C):
+        """dx, dw and db to be filled, empty where not wanted."""
+        xp, needs = array_module(x), self.needs
+        dw, db = self.has_weight and needs[1], self.has_bias and needs[-1]
+        return (
+            xp.empty(x.shape if needs[0] else 0, x.dtype),
+            xp.empty(C if dw else 0, x.dtype),
+            xp.empty(C if db else 0, x.dtype),
         )
 
 
@@ -117,6 +145,36 @@ class GroupNorm(_Affine):
             dx = d.reshape(self.shape)
         return self.gradients(dx, sum_dy_xhat.sum(axis=0), sum_dy.sum(axis=0))
 
+    running, momentum = None, 0.0
+
+    def forward_native(self, x, *affine):
+        xp, seen, y = array_module(x), self.view(x), array_module(x).empty_like(x)
+        (N, _, C), G = seen.shape, self.groups
+        self.members = C // max(1, G)
+        weight, bias = self.split_native(x, affine)
+        self.mean, self.rstd = xp.empty((N, G)), xp.empty((N, G))
+        none = xp.empty(0, np.float32)
+        mean, var = self.running or (none, none)
+        self.running = None
+        workspace = xp.empty(_room(6 * N * C, x), np.float32)
+        native.group_moments(
+            seen, self.mean, self.rstd, mean, var, workspace, self.eps, self.momentum
+        )
+        native.group_apply(seen, self.mean, self.rstd, weight, bias, self.view(y))
+        return y
+
+    def backward_native(self, dy):
+        x, w = self.kept_native()
+        seen = self.view(x)
+        N, _, C = seen.shape
+        dx, dw, db = self.empty_gradients(x, C)
+        workspace = array_module(x).empty(
+            4 * N * (C + self.mean.shape[1]) + _room(4 * N * C, x), np.float32
+        )
+        flat = self.view(dx) if self.needs[0] else dx
+        native.group_norm_bwd(seen, self.view(dy), w, self.mean, self.rstd, flat, dw, db, workspace)
+        return self.gradients(dx, dw, db)
+
 
 class InstanceNorm(GroupNorm):
     """As GroupNorm with one channel in a group.  Ulyanov et al. 2016, arXiv:1607.08022."""
@@ -144,6 +202,12 @@ class BatchNorm(GroupNorm):
         batch = self.mean[0], self.var[0] * (count / max(1, count - 1))
         for old, new in zip(running, batch, strict=True):
             old[...] = (1 - self.momentum) * widen(old) + self.momentum * new
+
+    def takes_native(self, arrays):
+        kept = self.running or ()
+        return super().takes_native(arrays) and all(
+            a.dtype == np.float32 and a.flags.c_contiguous for a in kept
+        )
 
 
 class BatchNormEval(_Affine):
@@ -182,6 +246,27 @@ class BatchNormEval(_Affine):
             scale = self.rstd if self.w is None else self.rstd * self.w
             dx = (dy * _beside(scale, dy)).reshape(self.shape)
         return self.gradients(dx, sum_dy_xhat, sum_dy)
+
+    def forward_native(self, x, *affine):
+        y = array_module(x).empty_like(x)
+        weight, bias = self.split_native(x, affine)
+        native.group_apply(self.view(x), self.mean, self.rstd, weight, bias, self.view(y))
+        return y
+
+    def backward_native(self, dy):
+        xp, (x, w) = array_module(dy), self.kept_native()
+        seen, C = self.view(x), x.shape[-1]
+        dx, dw, db = self.empty_gradients(x, C)
+        none = xp.empty(0, x.dtype)
+        if self.needs[0]:  # dy rstd w is what normalizes dy about a mean of 0
+            zero = xp.zeros_like(self.mean)
+            native.group_apply(self.view(dy), zero, self.rstd, w, none, self.view(dx))
+        if dw.size or db.size:
+            workspace = xp.empty(8 * C + _room(4 * C, x), np.float32)
+            native.group_norm_bwd(
+                seen, self.view(dy), w, self.mean, self.rstd, none, dw, db, workspace
+            )
+        return self.gradients(dx, dw, db)
 
 
 class LayerNorm(_Affine):
@@ -259,6 +344,27 @@ class LayerNorm(_Affine):
             dx = d.reshape(self.shape)
         return self.gradients(dx, dw, db)
 
+    def forward_native(self, x, *affine):
+        xp, rows, y = array_module(x), self.view(x), array_module(x).empty_like(x)
+        weight, bias = self.split_native(x, affine)
+        self.mean, self.rstd = xp.empty(len(rows)), xp.empty(len(rows))
+        native.layer_norm_fwd(rows, weight, bias, self.view(y), self.mean, self.rstd, self.eps)
+        return y
+
+    def backward_native(self, dy):
+        x, w = self.kept_native()
+        dx, dw, db = self.empty_gradients(x, self.view(x).shape[1])
+        rows = self.view(x), self.view(dy), w, self.mean, self.rstd
+        flat = self.view(dx) if self.needs[0] else dx
+        native.layer_norm_bwd(*rows, flat, dw, db, self.workspace(x, dw.size + db.size))
+        return self.gradients(dx, *(self.shaped(g) if g.size else g for g in (dw, db)))
+
+    def workspace(self, x, sums):
+        """Room for parts of the sums over rows, if there are such."""
+        R, C = self.view(x).shape
+        room = max(2 * C, min(_WORKSPACE, 2 * C * (R // 4)))
+        return array_module(x).empty(room if sums else 0, np.float32)
+
 
 class RMSNorm(LayerNorm):
     """y = x rstd w,  rstd = 1 / sqrt(mean(x^2) + eps), over the last `axes` axes.
@@ -302,6 +408,21 @@ class RMSNorm(LayerNorm):
             dx = dx.reshape(self.shape)
         return self.gradients(dx, dw, None)
 
+    def forward_native(self, x, *affine):
+        rows, y = self.view(x), array_module(x).empty_like(x)
+        weight, _ = self.split_native(x, affine)
+        self.rstd = array_module(x).empty(len(rows))
+        native.rms_norm_fwd(rows, weight, self.view(y), self.rstd, self.eps)
+        return y
+
+    def backward_native(self, dy):
+        x, w = self.kept_native()
+        dx, dw, _ = self.empty_gradients(x, self.view(x).shape[1])
+        flat = self.view(dx) if self.needs[0] else dx
+        rows = self.view(x), self.view(dy), w, self.rstd
+        native.rms_norm_bwd(*rows, flat, dw, self.workspace(x, dw.size))
+        return self.gradients(dx, self.shaped(dw) if dw.size else dw, None)
+
 
 # ------------------------------------------------------------------ sums
 
@@ -330,6 +451,11 @@ def _dots(x, w):
 
 def _mean_square(x):
     return _sums((x * x).T) / max(1, x.shape[1])
+
+
+def _room(least, x):
+    """Floats for the kernels' parts of sums down the columns of x, of which one takes `least`."""
+    return least * max(1, min(1024, _WORKSPACE // max(1, least), x.size // (16 * max(1, least))))
 
 
 def _in_range(variance):

@@ -8,6 +8,14 @@ import pynn
 from pynn import backend, dtypes, testing
 from pynn.functional import reduce
 from pynn.functional.cross_entropy import CrossEntropy
+from pynn.functional.norm import (
+    BatchNorm,
+    BatchNormEval,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+)
 from pynn.functional.softmax import LogSoftmax, Softmax
 
 FLOATS = ("float32", "float16", "bfloat16")
@@ -315,3 +323,205 @@ def test_cross_entropy_launchers_say_what_is_wrong():
         TypeError, match=r"\[cross_entropy_fwd\] labels: expected int64, got float32"
     ):
         sim.cross_entropy_fwd(x, losses, none, none, losses, stats, losses, -100, 0.0)
+
+
+# ------------------------------------------------------------------ normalizations of rows
+
+EPS = 1e-5
+ROW_NORMS = {
+    "layer": lambda: LayerNorm(1, EPS, True, True),
+    "layer, plain": lambda: LayerNorm(1, EPS, False, False),
+    "rms": lambda: RMSNorm(1, EPS, True),
+}
+
+
+def inputs_of(name, shape, dtype, make=normal):
+    """x, and a weight and a bias if the op has such."""
+    C = shape[-1]
+    count = {"layer": 3, "layer, plain": 1, "rms": 2}[name]
+    return [make(shape, dtype), 1 + normal(C, dtype, 1, 1), normal(C, dtype, 1, 2)][:count]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", ROW_NORMS)
+def test_row_norms_of_every_length(name, dtype):
+    for C in [5, 31, 32, 33, 128, 520, 1023, 1025, 2064]:
+        agrees(ROW_NORMS[name], *inputs_of(name, (5, C), dtype))
+    for shape in [(9, 64), (5, 2064), (3, 130)]:
+        x, *affine = inputs_of(name, shape, dtype)
+        agrees(ROW_NORMS[name], misaligned(x), *(misaligned(a) for a in affine))
+
+
+@pytest.mark.parametrize("name", ROW_NORMS)
+@pytest.mark.parametrize("dtype, C", [("float32", 12_000), ("float32", 9001), ("float16", 262_144)])
+def test_row_norms_of_a_long_row(name, dtype, C):
+    agrees(ROW_NORMS[name], *inputs_of(name, (2 if C < 20_000 else 1, C), dtype))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 130])
+def test_row_norms_with_many_rows(rows):
+    for name in ROW_NORMS:
+        agrees(ROW_NORMS[name], *inputs_of(name, (rows, 24), "float32"))
+
+
+@pytest.mark.parametrize("C", [24, 600])
+def test_row_norms_are_the_same_in_every_order_of_threads(C):
+    for name in ROW_NORMS:
+        inputs = inputs_of(name, (9, C), "float32")
+        same_in_every_order(lambda name=name, inputs=inputs: agrees(ROW_NORMS[name], *inputs))
+
+
+@pytest.mark.parametrize("C", [40, 1030, 2051, 20_000])
+def test_row_norms_of_hard_numbers(C):
+    def offset(shape, dtype):
+        return (1e4 + 1e-3 * normal(shape, "float64", 1)).astype(dtype)
+
+    def scaled(scale):
+        return lambda shape, dtype: (scale * normal(shape, "float64", 1)).astype(dtype)
+
+    for name in ROW_NORMS:
+        for make in (offset, scaled(1e30), scaled(3e37), scaled(1e18), scaled(1e-20)):
+            x, *affine = inputs_of(name, (3, C), "float32", make)
+            (y,), node = testing.forward(ROW_NORMS[name], [x, *affine], native=True)
+            wide = [a.astype(np.float64) for a in (x, *affine)]
+            (truth,), peer = testing.forward(ROW_NORMS[name], wide)
+            assert np.abs(y - truth).max() <= 2e-6 * np.abs(truth).max() + 1e-30
+            dy = normal(x.shape, "float32", 1, 7)
+            dxs = testing.backward(node, [dy], native=True)
+            for dx, exact in zip(dxs, testing.backward(peer, [dy.astype(float)]), strict=True):
+                assert np.abs(dx - exact).max() <= 4e-6 * np.abs(exact).max() + 1e-44
+
+
+def test_row_norms_of_nothing_and_of_one_axis():
+    for name in ROW_NORMS:
+        for shape in [(0, 5), (4, 0), (33,)]:
+            agrees(ROW_NORMS[name], *inputs_of(name, shape, "float32"))
+
+
+def test_row_norms_give_the_gradients_asked_for():
+    x, w, b = inputs_of("layer", (6, 40), "float32")
+    for needs in [(True, False, False), (False, True, False), (False, False, True)]:
+        node = ROW_NORMS["layer"]()
+        node.needs = needs
+        node.forward_native(x, w, b)
+        given = node.backward_native(np.ones_like(x))
+        assert [g is not None for g in given] == list(needs)
+
+
+def test_row_norm_launchers_say_what_is_wrong():
+    sim = backend.kernel_module("sim")
+    x, none, stats = np.zeros((3, 4), np.float32), np.zeros(0, np.float32), np.zeros(3)
+    with pytest.raises(ValueError, match=r"\[layer_norm_fwd\] weight: expected shape \(4,\), got"):
+        sim.layer_norm_fwd(x, np.zeros(3, np.float32), none, x.copy(), stats, stats.copy(), 1e-5)
+    with pytest.raises(ValueError, match=r"\[rms_norm_bwd\] workspace: expected at least 8 floats"):
+        sim.rms_norm_bwd(x, x, none, stats, x.copy(), np.zeros(4, np.float32), none)
+    with pytest.raises(TypeError, match=r"\[rms_norm_fwd\] rstd: expected float64, got float32"):
+        sim.rms_norm_fwd(x, none, x.copy(), np.zeros(3, np.float32), 1e-5)
+
+
+# ------------------------------------------------------------------ normalizations of channels
+
+
+def channel_norm(name, C):
+    running = np.linspace(-1, 1, C), np.linspace(0.5, 2, C)
+    return {
+        "batch": lambda: BatchNorm(C, EPS, True, True),
+        "batch, plain": lambda: BatchNorm(C, EPS, False, False),
+        "eval": lambda: BatchNormEval(running, EPS, True, True),
+        "group": lambda: GroupNorm(max(1, C // 4), EPS, True, True),
+        "instance": lambda: InstanceNorm(C, EPS, True, True),
+    }[name]
+
+
+def channels_of(name, shape, dtype, make=normal):
+    x, *affine = inputs_of("layer", shape, dtype, make)
+    return [x] if "plain" in name else [x, *affine]
+
+
+CHANNEL_NORMS = ["batch", "batch, plain", "eval", "group", "instance"]
+# (N, L, C): one tile of scalars, of vectors, several tiles; few and many rows; several splits
+IMAGES = [(2, 7, 1), (2, 9, 4), (3, 33, 8), (2, 130, 20), (2, 31, 264), (1, 3000, 4), (2, 1500, 12)]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", CHANNEL_NORMS)
+def test_channel_norms_of_every_shape(name, dtype):
+    for shape in IMAGES:
+        agrees(channel_norm(name, shape[-1]), *channels_of(name, shape, dtype))
+    x, *affine = channels_of(name, (2, 40, 16), dtype)
+    agrees(channel_norm(name, 16), misaligned(x), *(misaligned(a) for a in affine))
+
+
+@pytest.mark.parametrize("name", CHANNEL_NORMS)
+def test_channel_norms_are_the_same_in_every_order_of_threads(name):
+    inputs = channels_of(name, (2, 1100, 8), "float32")
+    same_in_every_order(lambda: agrees(channel_norm(name, 8), *inputs))
+
+
+@pytest.mark.parametrize("shape", [(2, 40, 8), (1, 3000, 4)])
+def test_channel_norms_of_hard_numbers(shape):
+    def offset(shape, dtype):
+        x = 1e4 + 1e-3 * normal(shape, "float64", 1)
+        return x.astype(dtype)
+
+    def scaled(scale):
+        return lambda shape, dtype: (scale * normal(shape, "float64", 1)).astype(dtype)
+
+    for name in ("batch", "group", "instance"):
+        for make in (offset, scaled(1e30), scaled(1e18), scaled(1e-20)):
+            inputs = channels_of(name, shape, "float32", make)
+            op = channel_norm(name, shape[-1])
+            (y,), node = testing.forward(op, inputs, native=True)
+            (truth,), peer = testing.forward(op, [a.astype(np.float64) for a in inputs])
+            assert np.abs(y - truth).max() <= 2e-6 * np.abs(truth).max() + 1e-30
+            dy = normal(shape, "float32", 1, 7)
+            dxs = testing.backward(node, [dy], native=True)
+            for dx, exact in zip(dxs, testing.backward(peer, [dy.astype(float)]), strict=True):
+                assert np.abs(dx - exact).max() <= 4e-6 * np.abs(exact).max() + 1e-44
+
+
+def test_an_outlier_in_the_first_row_costs_no_digits():
+    x = (1e4 + 1e-3 * normal((1, 4000, 4), "float64", 1)).astype(np.float32)
+    x[0, 0] = 0
+    op = channel_norm("batch, plain", 4)
+    (y,), _ = testing.forward(op, [x], native=True)
+    (truth,), _ = testing.forward(op, [x.astype(np.float64)])
+    assert np.abs(y - truth)[0, 1:].max() <= 2e-6 * np.abs(truth).max()
+
+
+def test_running_statistics_move_in_the_kernel():
+    x = normal((50, 6), "float32")
+    kept = [(np.zeros(6, np.float32), np.ones(6, np.float32)) for _ in range(2)]
+    for running, native in zip(kept, (False, True), strict=True):
+        op = lambda r=running: BatchNorm(6, EPS, False, False, r, 0.3)  # noqa: E731
+        assert op().takes_native([x])
+        testing.forward(op, [x], native=native)
+    for reference, kernel in zip(*kept, strict=True):
+        np.testing.assert_allclose(kernel, reference, rtol=1e-6, atol=1e-9)
+    before = [a.copy() for a in kept[1]]
+    testing.forward(lambda: BatchNorm(6, EPS, False, False, kept[1]), [x[:0]], native=True)
+    for a, b in zip(kept[1], before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    halves = tuple(a.astype(np.float16) for a in kept[1])
+    assert not BatchNorm(6, EPS, False, False, halves).takes_native([x])
+
+
+def test_channel_norms_of_nothing():
+    for name in CHANNEL_NORMS:
+        for shape in [(0, 5, 4), (2, 0, 4), (2, 5, 0)]:
+            if shape[-1] or name in ("batch", "eval", "instance"):
+                agrees(channel_norm(name, shape[-1]), *channels_of(name, shape, "float32"))
+
+
+def test_channel_norm_launchers_say_what_is_wrong():
+    sim = backend.kernel_module("sim")
+    x, none = np.zeros((2, 5, 4), np.float32), np.zeros(0, np.float32)
+    stats = np.zeros((2, 2))
+    with pytest.raises(
+        ValueError, match=r"\[group_moments\] workspace: expected at least 48 floats"
+    ):
+        sim.group_moments(x, stats, stats.copy(), none, none.copy(), none.copy(), 1e-5, 0.1)
+    with pytest.raises(ValueError, match=r"\[group_apply\] mean: expected a number of groups that"):
+        sim.group_apply(x, np.zeros((2, 3)), np.zeros((2, 3)), none, none, x.copy())
+    with pytest.raises(ValueError, match=r"\[group_norm_bwd\] dy: expected shape \(2, 5, 4\), got"):
+        sim.group_norm_bwd(x, x[:1], none, stats, stats, x.copy(), none, none, none)
