@@ -1,0 +1,31 @@
+"""Writes like Python's manual, a character at a time, after reading it with a GRU.
+
+Learnt: how likely each character is to come next. From: the help topics of Python's standard
+library, 470,000 characters of English; the last tenth is held out and looked at once, at the end.
+How: a vector for each character, one GRU layer, a linear layer; passages of 64 characters, the
+gradient clipped at norm 1. What counts are bits per character; n-grams of order 5 with back-off and
+gzip, which read the same text, are measured in the same run.
+
+Reached: 1.81 bits per character of unseen text in 45 s of computing; n-grams need 1.93, gzip 1.95.
+
+Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", arXiv:1406.1078.
+Graves 2013, "Generating sequences with recurrent neural networks", arXiv:1308.0850.
+"""
+
+from pynn import nn
+from pynn.recipes._language import Language, Recurrent
+from pynn.recipes._recipe import Option
+
+
+class CharLmGru(Language):
+    """Embedding - GRU - linear."""
+
+    epochs = 5
+    lr = 4e-3
+    hidden = Option(192, "width of the GRU", least=1)
+    dropout = Option(0.1, "share of the GRU's outputs left out in training", least=0.0)
+
+    quick = {"epochs": 2, "hidden": 48, "most": 40000, "sample": 100}
+
+    def model(self):
+        return Recurrent(nn.GRU, len(self.text.vocabulary), self.hidden, self.dropout)
