@@ -103,7 +103,8 @@ def test_ctrl_c_saves_says_how_to_go_on_and_goes_on_to_the_bit(tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["trian"], "[pynn] command: expected one of train, predict, info, got 'trian'; did you"),
+        (["trian"], "[pynn] command: expected one of train, predict, info, check, "),
+        (["trian"], "got 'trian'; did you mean 'train'?"),
         (["train", "digit-cnn"], "got 'digit-cnn'; did you mean 'digits-cnn'?"),
         (["train", "--lr", "-1"], "[train] lr: expected a positive number, got -1\n"),
         (["train", "--epochs", "-2"], "[train] epochs: expected a number >= 0, got -2\n"),
