@@ -8,11 +8,25 @@ warm-up and cosine cooling.
 Rumelhart, Hinton, Williams 1986, "Learning representations by back-propagating errors".
 """
 
+import pynn.functional as F
 from pynn import data, nn
 from pynn.recipes._digits import Digits
 from pynn.recipes._recipe import Option
 
-_ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
+
+
+def _on_probabilities(loss):
+    """A loss of the probabilities of the classes against 1 for the true one and 0 for the rest."""
+    return lambda scores, labels: loss(F.softmax(scores), F.one_hot(labels, scores.shape[1]))
+
+
+OBJECTIVES = {
+    "cross-entropy": F.cross_entropy,
+    "mse": _on_probabilities(F.mse_loss),
+    "rmse": _on_probabilities(F.rmse_loss),
+    "arctan": _on_probabilities(F.arctan_loss),
+}
 
 
 class DigitsMlp(Digits):
@@ -21,14 +35,22 @@ class DigitsMlp(Digits):
     epochs = 60
     lr = 3e-3
     hidden = Option(256, "width of the two hidden layers", least=1)
-    activation = Option("relu", "function of the hidden layers", choices=tuple(_ACTIVATIONS))
+    activation = Option("relu", "function of the hidden layers", choices=tuple(ACTIVATIONS))
+    objective = Option(
+        "cross-entropy",
+        "what is made small; all but it are of probabilities",
+        choices=tuple(OBJECTIVES),
+    )
     dropout = Option(0.3, "share of hidden values left out in training", least=0.0)
+
+    def loss(self, scores, labels):
+        return OBJECTIVES[self.objective](scores, labels)
 
     def augmentation(self):
         return [data.RandomRotation(12)]
 
     def model(self):
-        active = _ACTIVATIONS[self.activation]
+        active = ACTIVATIONS[self.activation]
         return nn.Sequential(
             nn.Flatten(),
             nn.Linear(64, self.hidden),

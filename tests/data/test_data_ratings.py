@@ -9,10 +9,10 @@ from pynn.data.ratings import NOISE
 
 def test_pairs_are_distinct_and_of_the_stated_number():
     train, test = ratings()
-    assert (len(train), len(test)) == (64000, 16000)
+    assert (len(train), len(test)) == (96000, 24000)
     users, items, stars = (np.concatenate(p) for p in zip(train[:], test[:], strict=True))
-    assert stars.shape == (80000, 1) and stars.dtype == np.float32
-    assert len(np.unique(users * 400 + items)) == 80000
+    assert stars.shape == (120000, 1) and stars.dtype == np.float32
+    assert len(np.unique(users * 400 + items)) == 120000
     assert users.min() == items.min() == 0 and users.max() == items.max() == 399
     assert 2.9 < stars.mean() < 3.1
 
