@@ -13,18 +13,11 @@ import pytest
 import pynn
 from bench import count, run
 
-# What a kernel may ask for beyond the formula, as a share: partial results, statistics, and
-# operands that a tile reads again.
-BEYOND = {
-    "linear": 8.0,
-    "conv": 8.0,
-    "norm": 0.7,
-    "reduce": 0.2,
-    "embedding": 1.0,
-    "pool": 1.5,
-    "softmax": 0.1,
-    "optim": 0.1,
-}
+# What may be counted beyond the formula, as a share of it. The race variant counts a launch's
+# parameters, too, once a thread: 48 bytes beside the 64 that a thread of a map moves at least. For
+# the others come partial results, statistics, and operands that a tile reads again.
+PARAMETERS = 0.8
+BEYOND = {"linear": 8.0, "conv": 8.0, "attention": 8.0, "norm": 1.5, "embedding": 2.0, "pool": 2.5}
 
 
 def race_module():
@@ -59,7 +52,7 @@ def test_the_formula_is_what_the_kernels_move(counted, family):
         pytest.skip(f"no pass of {family} runs by kernels alone")
     for row in rows:
         share = row["counted"] / row["formula"]
-        assert 0.99 <= share <= 1.001 + BEYOND.get(family, 0.0), row
+        assert 0.99 <= share <= 1 + BEYOND.get(family, PARAMETERS), row
 
 
 def test_counting_needs_the_race_variant(monkeypatch):
