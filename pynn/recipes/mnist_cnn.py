@@ -25,7 +25,7 @@ class MnistCnn(Digits):
     threads = None
     epochs = 12
     lr = 3e-3
-    quick = {"epochs": 2, "width": 4, "max_steps": 30}
+    quick = {"epochs": 2, "width": 4, "batch_size": 128}
     files = Option(None, "folder with the four IDX files of MNIST", kind=str)
     width = Option(
         16, "channels of the first two convolutions; the next have twice as many", least=1
