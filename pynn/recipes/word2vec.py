@@ -2,8 +2,9 @@
 
 Learnt: a vector for each of 5,000 words of Python source code, such that words with like neighbours
 have like vectors. From: 200 source files of the standard library on this machine, whose frequent
-words are thinned out; a twentieth of the files is the validation and as many are the test. How: skip-gram with negative sampling. From a
-word's vector the network tells a true neighbour from five words drawn at random, by frequency^0.75.
+words are thinned out; a twentieth of the files is the validation and as many are the test. How:
+skip-gram with negative sampling. From a word's vector the network tells a true neighbour from five
+words drawn at random, by frequency^0.75.
 
 Reached: the true neighbour found among six in 37 % of unseen files, by chance 17 %; nearest to
 "true" is "false", to "thread" "threading", to "int" "float"; 18 s of computing.
