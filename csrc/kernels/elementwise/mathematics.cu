@@ -7,6 +7,9 @@
 //   NaN in x gives NaN in y. The backward reads y where f' is cheaper from it: exp, sqrt, rsqrt.
 //
 //   layout, tile picture and bytes: common/map.cuh    bound: memory; issue for sin, cos in 16 bits
+//
+// ptxas: spills allowed, 4 bytes in sin and cos of 16-bit types: a convergence barrier of sinf's
+// divergent path for large x, which ptxas keeps on the stack
 
 #include <cmath>
 
