@@ -1,0 +1,202 @@
+"""Recipes that read, write, segment and paint: in --quick form each learns and leaves its figures;
+the data that they make is what it says.
+"""
+
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from pynn import recipes
+from pynn.data.expressions import SYMBOLS, UNCOUNTED, expressions, written
+from pynn.data.library import PACKAGES, Vocabulary, package_windows, words
+from pynn.data.phrases import SOURCE, TARGET, number_words, phrases, spelt
+from pynn.data.tones import WORDS, utterances
+from pynn.recipes._language import gzip_bits, ngram_bits
+from pynn.recipes.speech_ctc import distance, read
+from pynn.train import Interrupted, Trainer
+
+# {recipe: a figure that result.json must hold}
+QUICK = {
+    "char-lm-gpt": "ngram_bits",
+    "char-lm-gru": "gzip_bits",
+    "char-lm-lstm": "gzip_bits",
+    "deep-dream": "objective_rise",
+    "recursive-net": "accuracy_of_depth",
+    "segmentation": "iou",
+    "speech-ctc": "test_utterances",
+    "style-transfer": "losses_left",
+    "sunspots-lstm": "rmse",
+    "text-classifier": "test_mistakes",
+    "translate": "exact",
+    "word2vec": "pairs",
+}
+NEEDS = {"sunspots-lstm": "statsmodels"} | dict.fromkeys(
+    ("deep-dream", "segmentation", "style-transfer"), "skimage"
+)
+
+
+def run(name, out, **options):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    return recipes.load(name)(quick=True, threads=1, **options).run(
+        out, progress=False, plots=False
+    )
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_quick_run_learns(tmp_path, name):
+    result = run(name, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert QUICK[name] in result and np.isfinite(result["test"]["loss"])
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert len(recipes.summary(name)) <= 100 and recipes.summary(name).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("text-classifier", {"network": "cnn", "width": 8, "filters": 8, "max_steps": 4}),
+        ("translate", {"network": "transformer", "pairs": 64, "max_steps": 2}),
+    ],
+)
+def test_the_other_networks(tmp_path, name, options):
+    assert np.isfinite(run(name, tmp_path, **options)["test"]["loss"])
+
+
+@pytest.mark.parametrize(
+    "name", ["char-lm-gru", "recursive-net", "segmentation", "speech-ctc", "sunspots-lstm"]
+)
+def test_bfloat16(tmp_path, name):
+    result = run(name, tmp_path, dtype="bfloat16", max_steps=2)
+    assert np.isfinite(result["test"]["loss"])
+
+
+@pytest.mark.parametrize("name", ["recursive-net", "translate"])
+def test_resumed_runs_give_the_same_bits(tmp_path, monkeypatch, name):
+    def weights(folder, resume=False):
+        recipe = recipes.load(name)(quick=True, threads=1, max_steps=8)
+        recipe.run(folder, resume=resume, progress=False, plots=False)
+        return (folder / "model.safetensors").read_bytes()
+
+    whole = weights(tmp_path / "whole")
+    train_step = Trainer.train_step
+
+    def interrupted(self, batches):
+        train_step(self, batches)
+        if self.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    with pytest.raises(Interrupted):
+        weights(tmp_path / "parts")
+    monkeypatch.undo()
+    assert weights(tmp_path / "parts", resume=True) == whole
+
+
+def test_data_without_its_package(monkeypatch):
+    from pynn.data.scenes import photo
+    from pynn.data.sunspots import sunspots
+
+    for load, module in ((sunspots, "statsmodels"), (lambda: photo("cat"), "skimage")):
+        for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ImportError, match=r'pip install "pynn-cuda\[examples\]"'):
+            load()
+
+
+def test_sunspots_are_statsmodels():
+    sm = pytest.importorskip("statsmodels.datasets")
+    from pynn.data.sunspots import sunspots
+
+    years, numbers = sunspots()
+    source = sm.sunspots.load_pandas().data
+    np.testing.assert_array_equal(years, source["YEAR"].to_numpy())
+    np.testing.assert_allclose(numbers, source["SUNACTIVITY"].to_numpy(), rtol=1e-6)
+
+
+def test_words_and_vocabulary():
+    assert words("class HTTPServer_2:") == ["class", "http", "server", "2", ":"]
+    assert words("readLine(self)") == ["read", "line", "(", "self", ")"]
+    vocabulary = Vocabulary([["b", "a", "a"], ["b", "c"]], least=2)
+    assert vocabulary.words == ["?", "a", "b"]
+    assert vocabulary.counts.tolist() == [1, 2, 2]
+    assert vocabulary.encode(["b", "c", "a"]).tolist() == [2, 0, 1]
+
+
+def test_package_windows_share_no_file():
+    parts, vocabulary = package_windows(20)
+    assert set(parts) == {"train", "validation", "test"}
+    for part in parts.values():
+        ids, labels = part[:]
+        assert ids.shape == (len(labels), 20) and ids.max() < len(vocabulary)
+    assert set(parts["test"].arrays[1].tolist()) == set(range(len(PACKAGES)))
+    ids = parts["train"].arrays[0]
+    np.testing.assert_array_equal(ids[0, 10:], ids[1, :10])  # they overlap by half
+
+
+def test_expressions_mean_what_they_say():
+    symbols, children, values = expressions(40, [1, 3], seed=5)[:]
+    for row, below, value in zip(symbols, children, values, strict=True):
+        assert eval(written(row, below)) % 5 == value[0]  # of digits and operators alone
+    assert ((symbols == 0) == (values == UNCOUNTED)).all()
+    assert set(np.unique(symbols)) <= set(range(len(SYMBOLS)))
+    with pytest.raises(ValueError, match="expected numbers of at least 1, got"):
+        expressions(1, [0])
+
+
+def test_phrases_mean_the_same():
+    assert " ".join(number_words(2304)) == "two thousand three hundred and four"
+    assert " ".join(number_words(40017)) == "forty thousand and seventeen"
+    assert number_words(0) == ["zero"]
+    train, test = phrases(60, 20, seed=1)
+    targets = ["".join(spelt(row, TARGET)) for row in np.concatenate([train[:][1], test[:][1]])]
+    assert len(set(targets)) == len(targets)
+    source = spelt(train[0][0], SOURCE)
+    assert source == number_words(int(targets[0]))
+    with pytest.raises(ValueError, match="at most 100000"):
+        phrases(100_000, 1)
+
+
+def test_utterances_are_told_apart_by_ear():
+    frames, steps, labels = utterances(6, (2, 3), seed=2)[:]
+    assert frames.shape[:2] == (6, steps.max()) and frames.dtype == np.float32
+    assert labels.shape == (6, 3) and labels.max() < len(WORDS)
+    assert ((labels >= 0).sum(axis=1) >= 2).all()
+    assert all((frames[i, n:] == -2).all() for i, n in enumerate(steps))
+
+
+def test_scenes_have_the_masks_that_they_show():
+    pytest.importorskip("skimage")
+    from pynn.data.scenes import patches, scenes
+
+    images, masks = scenes(8, ("brick.png",), 32, seed=3)[:]
+    assert images.shape == (8, 32, 32, 3) and 0 <= images.min() <= images.max() <= 1
+    assert set(np.unique(masks)) <= {0, 1, 2, 3} and (masks > 0).any(axis=(1, 2)).all()
+    grey = np.ptp(images, axis=-1) < 1e-6  # bricks are grey, fillings are not
+    assert grey[masks == 0].mean() > 0.9 and grey[masks > 0].mean() < 0.1
+    again = scenes(8, ("brick.png",), 32, seed=3)[:]
+    np.testing.assert_array_equal(images, again[0])
+    pieces, labels = patches(20, 16, (0.5, 1.0))[:]
+    assert pieces.shape == (20, 16, 16, 3) and np.bincount(labels).tolist() == [2] * 10
+
+
+def test_reading_and_its_errors():
+    scores = np.eye(9)[[8, 1, 1, 8, 1, 3, 8]]
+    assert read(scores) == [1, 1, 3]
+    assert distance([1, 1, 3], [1, 3]) == 1 == distance([1, 3], [1, 2]) == distance([], [4])
+    assert distance(list("kitten"), list("sitting")) == 3
+
+
+def test_rivals_of_the_language_models():
+    rng = np.random.default_rng(0)
+    even = rng.integers(0, 16, 6000)
+    assert 3.9 < ngram_bits(even[:5000], even[5000:], 16) < 5.5  # nothing to learn: 4 at best
+    period = np.tile(np.arange(16), 60)
+    assert ngram_bits(period[:800], period[800:], 16) < 0.2
+    assert gzip_bits("abcd" * 200, "abcd" * 100) < 0.5
