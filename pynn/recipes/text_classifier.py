@@ -6,8 +6,8 @@ fourth file is held out, whole, and looked at once, at the end. How: word vector
 left out in training, then their mean (--network mean) or 1-D convolutions over three words and the
 strongest answer of each filter (--network cnn); one linear layer.
 
-Reached: 85.5 % of 4680 windows of unseen files with the mean, in 11 s of computing; 82 % with the
-convolutions, which learn the training files by heart sooner.
+Reached: of 4680 windows of unseen files 85.5 % with the mean, in 11 s of computing, and 86.4 % with
+the convolutions, in 23 s.
 
 Joulin et al. 2016, "Bag of tricks for efficient text classification", arXiv:1607.01759 (mean).
 Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882 (cnn).
