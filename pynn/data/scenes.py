@@ -55,13 +55,19 @@ def halved(pixels: np.ndarray) -> np.ndarray:
 
 
 def scenes(
-    count: int, grounds: tuple[str, ...], size: int = 32, most: int = 2, seed: int = 0
+    count: int,
+    grounds: tuple[str, ...],
+    size: int = 32,
+    most: int = 2,
+    *,
+    recolour: bool = False,
+    seed: int = 0,
 ) -> ArrayDataset:
     """Pieces of photographs with one to `most` shapes on them, and which pixel shows which.
 
     A shape is a disc, a square or a triangle of 1/3 to 3/5 the image's size, the last two turned at
     will, of one colour with a gradient, stripes and noise; its edge is blended over a pixel. Later
-    shapes hide earlier ones.
+    shapes hide earlier ones. `recolour` exchanges the colours of the grounds and moves them.
 
     returns  images (count, size, size, 3) float32 in 0..1; masks (count, size, size) int64, places
              in SHAPES
@@ -72,6 +78,8 @@ def scenes(
     masks = np.zeros((count, size, size), np.int64)
     for image, mask in zip(images, masks, strict=True):
         image[:] = _piece(photos[int(rng.integers(len(photos)))], size, rng)
+        if recolour:
+            image[:] = np.clip(image[..., rng.permutation(3)] + rng.uniform(-0.3, 0.3, 3), 0, 1)
         for _ in range(int(rng.integers(1, most + 1))):
             _put_shape(image, mask, rng)
     return ArrayDataset(images, masks)
