@@ -137,6 +137,9 @@ def _draw_tree(path, dataset, scores):
     title = textwrap.fill(written(symbols, children), 90)
     title += "\nin each box the symbol, and the value by the network: blue right, red wrong"
     figure, (axis,) = train.plots.figure_of(11, 5.6, 1, 1, title)
+    xs, ys = zip(*places.values(), strict=True)
+    axis.set_xlim(min(xs) - 0.5, max(xs) + 0.5)
+    axis.set_ylim(min(ys) - 0.5, 0.5)
     for node, (x, y) in places.items():
         for child in children[node]:
             if child >= 0:
