@@ -44,7 +44,7 @@ def reserve(count) -> tuple[int, int]:
     return _seed, start
 
 
-def generator() -> np.random.Generator:
+def generator() -> "np.random.Generator":
     """A NumPy generator of its own, keyed by the stream's next block: for initial weights and
     shuffles on the host.
     """
