@@ -232,6 +232,7 @@ def run(names=(), every_schedule=False, asan=False, race=False, device="cpu", as
         env = variant_environment(variant) if variant else dict(os.environ)
         command = [
             sys.executable,
+            "-P",  # not the folder we stand in: the pynn that asks
             "-m",
             "pynn.check",
             json.dumps([list(names), every_schedule, device]),

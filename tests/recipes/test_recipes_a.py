@@ -170,7 +170,7 @@ def test_deep_belief_net_reaches_its_figure(tmp_path):
 @pytest.mark.slow
 def test_every_compared_network_reads_digits(tmp_path):
     result = run("digits-compare", tmp_path)["test"]
-    assert all(share >= 0.9 for name, share in result.items() if name != "loss")
+    assert all(share >= 0.85 for name, share in result.items() if name != "loss")
 
 
 RESUMED = {
