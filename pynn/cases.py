@@ -107,6 +107,26 @@ def softmax():
     return found
 
 
+def norm():
+    """Rows on chip, and columns by several CTAs; a mean far from zero beside a small spread."""
+    from pynn.functional.norm import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+
+    rows = [(5, 31), (3, 33), (9, 128), (2, 1025)]
+    images = [(3, 4, 5, 6), (2, 3, 3, 32)]
+    found = []
+    for shape in rows:
+        x, w, b = _normal(shape, shape[-1:], shape[-1:])
+        cases = [(x, w, b), (1e4 + 1e-2 * x, w, b)] if shape[1] > 31 else [(x, w, b)]
+        found.append((lambda: LayerNorm(1, 1e-5, True, True), cases))
+        found.append((lambda: RMSNorm(1, 1e-5, True), [(x, w)]))
+    for shape in images:
+        C = shape[-1]
+        cases = [_normal(shape, (C,), (C,))]
+        found.append((lambda C=C: BatchNorm(C, 1e-5, True, True), cases))
+        found.append((lambda: GroupNorm(2, 1e-5, True, True), cases))
+    return found
+
+
 def dropout():
     """The mask drawn by the kernel is the reference's."""
     from pynn.functional.dropout import Dropout
@@ -164,6 +184,7 @@ FAMILIES = {
     "arithmetic": arithmetic,
     "reduce": reduce,
     "softmax": softmax,
+    "norm": norm,
     "dropout": dropout,
     "embedding": embedding,
     "pool": pool,

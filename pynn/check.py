@@ -52,6 +52,18 @@ class Result:
     schedules: int = 1
     fault: str = ""
 
+    def joined(self, other):
+        """Both results of one op as one row of the table."""
+        if other is None:
+            return self
+        return dataclasses.replace(
+            self,
+            cases=self.cases + other.cases,
+            error=max(self.error, other.error),
+            schedules=max(self.schedules, other.schedules),
+            fault=other.fault or self.fault,
+        )
+
 
 # ------------------------------------------------------------------ in one process
 
@@ -243,7 +255,8 @@ def run(names=(), every_schedule=False, asan=False, race=False, device="cpu", as
         out, err = process.communicate()
         for line in out.splitlines():
             result = Result(**json.loads(line))
-            rows.setdefault((result.family, result.op, result.dtype), {})[mode] = result
+            row = rows.setdefault((result.family, result.op, result.dtype), {})
+            row[mode] = result.joined(row.get(mode))
             if result.fault:
                 faults.append(f"{mode} {result.op} {result.dtype} {result.fault}")
         if process.returncode:
