@@ -1,8 +1,8 @@
 """Optimizers: one step over the parameter list of GPT-2.
 
-bytes  float32: p and each slot in and out, the gradient in: SGD with momentum 5 n, Adam 7 n
+bytes  float32: p and each slot in and out, the gradient in: Adam 7 n, rules with one slot 5 n
        16 bits: the gradient in and p out, besides a float32 master copy and the slots in and
-       out: SGD 4 n + 16 n bytes, Adam 4 n + 24 n
+       out: Adam 4 n + 24 n bytes, rules with one slot 4 n + 16 n
 FLOPs  counted as 4 an element and slot                  bound: memory
 """
 
@@ -16,6 +16,8 @@ RULES = {  # name: (rule, options, slots)
     "adam": ("Adam", {"lr": 1.0}, 2),
     "adamw": ("AdamW", {"lr": 1.0, "weight_decay": 0.1}, 2),
     "lion": ("Lion", {"lr": 1.0}, 1),
+    "rmsprop": ("RMSprop", {"lr": 1.0}, 1),
+    "adagrad": ("Adagrad", {"lr": 1.0}, 1),
 }
 GPT2 = {  # layers, width, vocabulary, context
     "full": (12, 768, 50257, 1024),

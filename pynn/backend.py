@@ -87,6 +87,11 @@ def cuda_available() -> bool:
         return False
 
 
+def capturing(array) -> bool:
+    """Whether a CUDA graph is being captured on the current stream of the array's library."""
+    return not isinstance(array, np.ndarray) and cupy().cuda.get_current_stream().is_capturing()
+
+
 def parse_device(device) -> tuple[str, int]:
     """("cpu", 0) or ("cuda", N) for "cpu", "cuda" or "cuda:N".
 

@@ -1,5 +1,6 @@
 """Adagrad: a step size for each element, from the sum of its squared gradients."""
 
+from pynn.backend import native
 from pynn.optim.optimizer import Optimizer, check_range, non_negative, positive
 
 
@@ -51,6 +52,9 @@ class Adagrad(Optimizer):
     def scalars(self, group, step, first):
         lr = group["lr"] / (1 + (step - 1) * group["lr_decay"])
         return float(lr), float(group["weight_decay"]), float(group["eps"])
+
+    def forward_native(self, grads, state, numbers, c):
+        native.adagrad_step(grads, state, [], numbers, *c)
 
     def update(self, xp, p, g, slots, t, c):
         lr, decay, eps = c

@@ -53,9 +53,10 @@ class Adam(Optimizer):
             1 - lr * decay if self.decoupled else 1.0,
         )
 
-    def forward_native(self, grads, state, c):
+    def forward_native(self, grads, state, numbers, c):
         slots = len(state) // len(grads) - 1 - (grads[0].dtype.itemsize == 2)
-        (native.adam_step if slots == 2 else native.amsgrad_step)(grads, state, [], *c)
+        launch = native.adam_step if slots == 2 else native.amsgrad_step
+        launch(grads, state, [], numbers, *c)
 
     def update(self, xp, p, g, slots, t, c):
         beta1, beta2, size, eps, decay, shrink = c

@@ -33,8 +33,8 @@ class Lion(Optimizer):
         lr = float(group["lr"])
         return beta1, beta2, lr, 1 - lr * float(group["weight_decay"])
 
-    def forward_native(self, grads, state, c):
-        native.lion_step(grads, state, [], *c)
+    def forward_native(self, grads, state, numbers, c):
+        native.lion_step(grads, state, [], numbers, *c)
 
     def update(self, xp, p, g, slots, t, c):
         beta1, beta2, lr, shrink = c

@@ -39,6 +39,7 @@ class Optimizer:
         self.state = {}  # Parameter -> {"step": int, slot: array, ..., "master": array if 16 bits}
         self._seen = {}  # Parameter -> its array and stamp as the last step left them
         self._buffers = {}  # dtype -> scratch for one block on NumPy
+        self._captured = []  # (group, parameters, their numbers on the device) of each launch
         if isinstance(params, Tensor):
             raise TypeError(
                 f"[{self.name}] params: expected an iterable of parameters, "
@@ -78,9 +79,9 @@ class Optimizer:
         """Change p and the slots in place by the gradient g (read only).
 
         t is the scratch, one array of p's shape each; c is what `scalars` gave. A rule's kernel,
-        `forward_native(grads, state, c)`, does it to all parameters of a group in one launch:
-        `state` lists all p (float32), then each slot of all, then all 16-bit parameters to be
-        overwritten, if any.
+        `forward_native(grads, state, numbers, c)`, does it to all parameters of a group in one
+        launch: `state` lists all p (float32), then each slot of all, then all 16-bit parameters to
+        be overwritten, if any; `numbers` is empty, or one array on the device that stands for c.
         """
         raise NotImplementedError(f"[{self.name}] expected `update` to be defined, got none")
 
@@ -132,6 +133,7 @@ class Optimizer:
         """Update every parameter that has a gradient.
 
         `closure`, if given, is called first; it computes the gradients and returns the loss.
+        While a CUDA graph is captured, nothing is counted: see `advance`.
         """
         loss = None
         if closure is not None:
@@ -150,22 +152,39 @@ class Optimizer:
                 self._seen[p] = (p.data, p.changed)
         return loss
 
+    def advance(self):
+        """Count a step of each launch that a CUDA graph has captured, and hand the device its
+        numbers (rates, corrections of the bias): to be called before each replay of the graph.
+        """
+        for group, params, numbers in self._captured:
+            for p in params:
+                self.state[p]["step"] += 1
+            c = self.scalars(group, self.state[params[0]]["step"], first=False)
+            device = backend.device_of(numbers)
+            numbers[...] = backend.to_device(np.array(c, np.float64), device)
+
     def takes_native(self, arrays) -> bool:
         """Whether the kernel accepts these parameters; their dtypes may differ."""
         return all(a.dtype.name in self.native_dtypes and a.flags.c_contiguous for a in arrays)
 
     def _step_native(self, group, params):
         """One launch for all parameters of a dtype that share the scalars of the step."""
+        capturing = backend.capturing(params[0].data)
         launches = {}
         for p in params:
-            c, target, slots = self._prepare(group, p)
+            c, target, slots = self._prepare(group, p, capturing)
             (grad,) = backend.contiguous([p._grad.astype(p.data.dtype, copy=False)])
             copies = [] if target is p.data else [p.data]
             rows = launches.setdefault((p.data.dtype, len(slots), c), [])
-            rows.append((grad, target, *slots, *copies))
+            rows.append((p, grad, target, *slots, *copies))
         for (_, _, c), rows in launches.items():
-            grads, *state = zip(*rows, strict=True)
-            self.forward_native(list(grads), [array for kind in state for array in kind], c)
+            own, grads, *state = zip(*rows, strict=True)
+            numbers = []
+            if capturing:
+                numbers = [backend.array_module(grads[0]).empty(len(c), np.float64)]
+                self._captured.append((group, own, numbers[0]))
+            arrays = [array for kind in state for array in kind]
+            self.forward_native(list(grads), arrays, numbers, c)
 
     def _step_one(self, group, p):
         c, target, slots = self._prepare(group, p)
@@ -184,7 +203,7 @@ class Optimizer:
         if narrow:
             p.data[...] = target
 
-    def _prepare(self, group, p):
+    def _prepare(self, group, p, capturing=False):
         """The scalars of p's next step, the array it changes (the master copy of 16 bits), and the
         slots.
         """
@@ -193,9 +212,14 @@ class Optimizer:
         missing = [name for name in names if name not in state]
         seen = self._seen.get(p)
         if missing or seen is None or seen[0] is not p.data or seen[1] != p.changed:
+            if capturing:
+                raise RuntimeError(
+                    f"[{self.name}] step: expected a step before the capture, so that the state "
+                    f"is there, got none for a parameter of shape {p.shape}"
+                )
             self._refresh(group, p, state, missing)
-        step = state["step"] = state["step"] + 1
-        c = self.scalars(group, step, first=bool(missing))
+        c = self.scalars(group, state["step"] + 1, first=bool(missing))
+        state["step"] += not capturing
         target = state["master"] if p.data.dtype in dtypes.HALVES else p.data
         return c, target, [state[name] for name in names]
 

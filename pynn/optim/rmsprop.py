@@ -1,5 +1,6 @@
 """RMSprop: a step size for each element, from a running mean of its squared gradient."""
 
+from pynn.backend import native
 from pynn.optim.optimizer import Optimizer, check_range, fraction, non_negative, positive
 
 
@@ -50,6 +51,9 @@ class RMSprop(Optimizer):
     def scalars(self, group, step, first):
         names = ("lr", "alpha", "eps", "weight_decay", "momentum")
         return (*(float(group[name]) for name in names), group["centered"])
+
+    def forward_native(self, grads, state, numbers, c):
+        native.rmsprop_step(grads, state, [], numbers, *c)
 
     def update(self, xp, p, g, slots, t, c):
         lr, alpha, eps, decay, momentum, centered = c

@@ -47,30 +47,24 @@ class SGD(Optimizer):
         return self.slots if group["momentum"] else ()
 
     def scalars(self, group, step, first):
-        return (
-            float(group["lr"]),
-            float(group["momentum"]),
-            1.0 - group["dampening"],
-            float(group["weight_decay"]),
-            group["nesterov"],
-            first,
-        )
+        lr, decay, momentum = (float(group[k]) for k in ("lr", "weight_decay", "momentum"))
+        if not momentum:
+            return lr, decay
+        return lr, decay, momentum, 1.0 - group["dampening"], group["nesterov"], first
 
-    def forward_native(self, grads, state, c):
-        lr, momentum, share, decay, nesterov, first = c
-        if momentum:
-            native.momentum_step(grads, state, [], lr, momentum, share, decay, nesterov, first)
-        else:
-            native.sgd_step(grads, state, [], lr, decay)
+    def forward_native(self, grads, state, numbers, c):
+        launch = native.sgd_step if len(c) == 2 else native.momentum_step
+        launch(grads, state, [], numbers, *c)
 
     def update(self, xp, p, g, slots, t, c):
-        lr, momentum, share, decay, nesterov, first = c
+        lr, decay, *rest = c
         d, t = t[0], t[1]
         if decay:
             xp.multiply(p, decay, out=d)
             xp.add(g, d, out=d)
             g = d
         if slots:
+            momentum, share, nesterov, first = rest
             b = slots[0]
             if first:
                 b[...] = g

@@ -2,6 +2,8 @@
 tensors of any size and alignment; the norm of all gradients, its clip, and zeros.
 """
 
+import sys
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -25,6 +27,12 @@ RULES = [
     ("Adam", {"lr": 0.01, "amsgrad": True}),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.5}),
     ("Lion", {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1}),
+    ("RMSprop", {"lr": 0.1, "weight_decay": 0.1}),
+    ("RMSprop", {"lr": 0.1, "alpha": 0.7, "momentum": 0.9}),
+    ("RMSprop", {"lr": 0.1, "centered": True}),
+    ("RMSprop", {"lr": 0.1, "centered": True, "momentum": 0.9, "weight_decay": 0.1}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.2, "weight_decay": 0.1}),
+    ("Adagrad", {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3}),
 ]
 
 
@@ -93,7 +101,7 @@ def test_hundreds_of_tensors():
         grads = [rng.standard_normal(1 + i % 3).astype(np.float32) for i in range(count)]
         state = [np.ones_like(g) for g in grads]
         sim.reset_counters()
-        sim.sgd_step(grads, state, [], 0.5, 0.0)
+        sim.sgd_step(grads, state, [], [], 0.5, 0.0)
         assert sim.counters()["launches"] == launches
         for p, g in zip(state, grads, strict=True):
             np.testing.assert_array_equal(p, 1 - g * np.float32(0.5))
@@ -101,8 +109,79 @@ def test_hundreds_of_tensors():
 
 def test_the_clip_scale_is_read_from_an_array():
     g, p = np.full(9, 3, np.float32), np.zeros(9, np.float32)
-    sim.sgd_step([g], [p], [np.full(1, 0.5, np.float32)], 1.0, 0.0)
+    sim.sgd_step([g], [p], [np.full(1, 0.5, np.float32)], [], 1.0, 0.0)
     np.testing.assert_array_equal(p, -1.5)
+
+
+class Graph:
+    """What a captured CUDA graph is: launches with the arguments of then, again and again."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *args: self.calls.append((getattr(sim, name), args))
+
+    def replay(self):
+        for launch, args in self.calls:
+            launch(*args)
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        ("Adam", {"amsgrad": True}),
+        ("AdamW", {"lr": 0.01}),
+        ("SGD", {"momentum": 0.9, "dampening": 0.3}),
+        ("SGD", {"weight_decay": 0.1}),
+        ("Lion", {}),
+        ("RMSprop", {"centered": True, "momentum": 0.5}),
+        ("Adagrad", {"lr_decay": 0.2}),
+    ],
+)
+def test_a_captured_step_goes_on_counting(rule, options, monkeypatch):
+    """One eager step, a captured one, replays under a schedule: the bits of eager steps."""
+    rng = np.random.default_rng(5)
+    start, grads = rng.standard_normal(40), rng.standard_normal((6, 40))
+    module = sys.modules[getattr(optim, rule).forward_native.__module__]
+    results = []
+    for captured in (False, True):
+        parameters = [Parameter(start.astype(d)) for d in (np.float32, np.float16)]
+        optimizer = getattr(optim, rule)(parameters, **options)
+        schedule = optim.StepLR(optimizer, 2, 0.5)
+        graph = Graph()
+        for p in parameters:
+            p.grad = np.zeros(40, p.data.dtype)
+        with pynn.use_kernels("sim"):
+            for k, g in enumerate(grads):
+                for p in parameters:
+                    p.grad.data[...] = g
+                if captured and k == 1:
+                    with monkeypatch.context() as patch:
+                        patch.setattr(backend, "capturing", lambda array: True)
+                        patch.setattr(module, "native", graph)
+                        optimizer.step()
+                if captured and k:
+                    optimizer.advance()
+                    graph.replay()
+                else:
+                    optimizer.step()
+                schedule.step()
+        states = [optimizer.state[p] for p in parameters]
+        assert [state["step"] for state in states] == [6, 6]
+        arrays = [p.data for p in parameters]
+        arrays += [a for s in states for _, a in sorted(s.items()) if not isinstance(a, int)]
+        results.append([a.tobytes() for a in arrays])
+    assert len(graph.calls) == 2
+    assert results[0] == results[1]
+
+
+def test_a_capture_needs_a_step_before_it(monkeypatch):
+    p = Parameter(np.ones(3, np.float32))
+    p.grad = np.ones(3, np.float32)
+    monkeypatch.setattr(backend, "capturing", lambda array: True)
+    with pynn.use_kernels("sim"), pytest.raises(RuntimeError, match="a step before the capture"):
+        optim.Adam([p]).step()
 
 
 def test_a_parameter_without_kernels_takes_the_reference():
@@ -204,29 +283,34 @@ def test_zeros_for_any_dtype_and_nothing_beside_them():
     ("call", "error", "message"),
     [
         (
-            lambda f: sim.sgd_step([f(3)], [f(4)], [], 0.1, 0.0),
+            lambda f: sim.sgd_step([f(3)], [f(4)], [], [], 0.1, 0.0),
             ValueError,
             r"\[sgd_step\] state: expected 3 elements, got 4",
         ),
         (
-            lambda f: sim.adam_step([f(3)], [f(3)], [], 0.9, 0.99, 0.1, 1e-8, 0.0, 1.0),
+            lambda f: sim.adam_step([f(3)], [f(3)], [], [], 0.9, 0.99, 0.1, 1e-8, 0.0, 1.0),
             ValueError,
             r"\[adam_step\] state: expected 3 arrays for each of 1 gradients, got 1",
         ),
         (
-            lambda f: sim.sgd_step([f(3), f(3).astype("f2")], [f(3)] * 2, [], 0.1, 0.0),
+            lambda f: sim.sgd_step([f(3), f(3).astype("f2")], [f(3)] * 2, [], [], 0.1, 0.0),
             TypeError,
             r"\[sgd_step\] grads: expected float32, got float16",
         ),
         (
-            lambda f: sim.sgd_step(f(3), [f(3)], [], 0.1, 0.0),
+            lambda f: sim.sgd_step(f(3), [f(3)], [], [], 0.1, 0.0),
             TypeError,
             r"\[sgd_step\] grads: expected a list of arrays, got numpy.ndarray",
         ),
         (
-            lambda f: sim.sgd_step([f(3), 3], [f(3)] * 2, [], 0.1, 0.0),
+            lambda f: sim.sgd_step([f(3), 3], [f(3)] * 2, [], [], 0.1, 0.0),
             TypeError,
             r"\[sgd_step\] grads: expected a NumPy array, got int",
+        ),
+        (
+            lambda f: sim.lion_step([f(3)], [f(3)] * 2, [], [np.zeros(3)], 0.9, 0.99, 0.1, 1.0),
+            ValueError,
+            r"\[lion_step\] numbers: expected 4 elements, got 3",
         ),
         (
             lambda f: sim.grad_norm([f(3)], f(2, 2), f(2), 1.0),

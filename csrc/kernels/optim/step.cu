@@ -1,12 +1,4 @@
-// step.cu — SGD, Adam, AdamW and Lion over all parameters of a group in one launch.
-//
-//   grads  g_i of T = f32 | f16 | bf16
-//   state  of each kind one array a parameter, all of a kind together:
-//            p_i        f32: the parameter, or the master copy of a 16-bit one
-//            slots      f32: momentum b; or m, v and, for amsgrad, the largest v
-//            copy_i     T: the 16-bit parameter, p_i rounded;  only where T is 16-bit
-//   scale  no array, or one f32 that multiplies each gradient: the clip of the global norm, read on
-//          the device, so that nobody waits for it
+// step.cu — SGD, Adam, AdamW and Lion; how a step runs: kernels/optim/step.cuh.
 //
 //     sgd     d = g + decay p;  p -= lr d
 //     momentum  d = g + decay p;  b = momentum b + share d (first: b = d);
@@ -18,42 +10,28 @@
 //     lion    u = beta1 m + (1 - beta1) g;  m = beta2 m + (1 - beta2) g;
 //             p = shrink p - lr u / max(|u|, 2^-126)
 //
-//   grid    one CTA for CHUNK = 2048 elements of a tensor: kernels/optim/tensors.cuh
-//   thread  2 x 4 elements: 16-byte loads of each f32 array, all in flight before the first is used
-//
-//   bytes an element   sgd 12, momentum 20, adam 28, amsgrad 36, lion 20 in f32;
-//                      2 fewer for the gradient and 2 more for the copy in 16 bits: the same
-//   bound: memory
-//
-//   Each element is one thread's, so the same bits come out each time. Without contraction, as in
-//   the simulator, they are the reference's.
+//   bytes an element   sgd 12, momentum 20, adam 28, amsgrad 36, lion 20     bound: memory
 //
 //   Sutskever et al. 2013, ICML;  Kingma, Ba 2014, arXiv:1412.6980;  Loshchilov, Hutter 2017,
 //   arXiv:1711.05101;  Reddi et al. 2018, arXiv:1904.09237;  Chen et al. 2023, arXiv:2302.06675;
 //   Micikevicius et al. 2018, arXiv:1710.03740 (master copies)
 
 #include <cmath>
-#include <string>
-#include <type_traits>
 
-#include "kernels/optim/tensors.cuh"
+#include "kernels/optim/step.cuh"
 
-#include "common/check.h"
-#include "common/dispatch.h"
 #include "common/export.h"
 
 namespace pynn::optim {
 
-inline constexpr int UNITS = 2;
-inline constexpr int CHUNK = THREADS * WIDTH * UNITS;
-
-// A rule says how one element moves: it changes the slots and returns the new p.
-
 struct Sgd {
   static constexpr int SLOTS = 0;
+  static constexpr int NUMBERS = 2;
   float lr;
   float decay;
 
+  __host__ __device__ explicit Sgd(double const* c)
+      : lr(static_cast<float>(c[0])), decay(static_cast<float>(c[1])) {}
   __device__ float operator()(float p, float g, float*) const {
     if (decay != 0.f) g = g + p * decay;
     return p - g * lr;
@@ -62,13 +40,21 @@ struct Sgd {
 
 struct Momentum {
   static constexpr int SLOTS = 1;
+  static constexpr int NUMBERS = 6;
   float lr;
+  float decay;
   float momentum;
   float share;
-  float decay;
   bool nesterov;
   bool first;
 
+  __host__ __device__ explicit Momentum(double const* c)
+      : lr(static_cast<float>(c[0])),
+        decay(static_cast<float>(c[1])),
+        momentum(static_cast<float>(c[2])),
+        share(static_cast<float>(c[3])),
+        nesterov(c[4] != 0.),
+        first(c[5] != 0.) {}
   __device__ float operator()(float p, float g, float* slots) const {
     if (decay != 0.f) g = g + p * decay;
     float const b = first ? g : slots[0] * momentum + g * share;
@@ -80,6 +66,7 @@ struct Momentum {
 template <bool AMSGRAD>
 struct Adam {
   static constexpr int SLOTS = AMSGRAD ? 3 : 2;
+  static constexpr int NUMBERS = 6;
   float beta1;
   float rest1;  // 1 - beta1, rounded once
   float beta2;
@@ -89,6 +76,15 @@ struct Adam {
   float decay;
   float shrink;
 
+  __host__ __device__ explicit Adam(double const* c)
+      : beta1(static_cast<float>(c[0])),
+        rest1(static_cast<float>(1. - c[0])),
+        beta2(static_cast<float>(c[1])),
+        rest2(static_cast<float>(1. - c[1])),
+        size(static_cast<float>(c[2])),
+        eps(static_cast<float>(c[3])),
+        decay(static_cast<float>(c[4])),
+        shrink(static_cast<float>(c[5])) {}
   __device__ float operator()(float p, float g, float* slots) const {
     p = p * shrink;
     if (decay != 0.f) g = g + p * decay;
@@ -106,6 +102,7 @@ struct Adam {
 
 struct Lion {
   static constexpr int SLOTS = 1;
+  static constexpr int NUMBERS = 4;
   float beta1;
   float rest1;
   float beta2;
@@ -113,6 +110,13 @@ struct Lion {
   float lr;
   float shrink;
 
+  __host__ __device__ explicit Lion(double const* c)
+      : beta1(static_cast<float>(c[0])),
+        rest1(static_cast<float>(1. - c[0])),
+        beta2(static_cast<float>(c[1])),
+        rest2(static_cast<float>(1. - c[1])),
+        lr(static_cast<float>(c[2])),
+        shrink(static_cast<float>(c[3])) {}
   __device__ float operator()(float p, float g, float* slots) const {
     constexpr float TINY = 0x1p-126f;
     float const u = slots[0] * beta1 + g * rest1;
@@ -122,154 +126,48 @@ struct Lion {
   }
 };
 
-// Arrays of a tensor: g, p, slots, and the copy where T is 16-bit.
-template <typename Rule, typename T>
-inline constexpr int ARRAYS = Rule::SLOTS + (std::is_same_v<T, float> ? 2 : 3);
-
-template <typename Rule, typename T, int COUNT>
-__global__ void __launch_bounds__(THREADS)
-    step_kernel(Rule rule, __grid_constant__ Tensors<ARRAYS<Rule, T>, COUNT> const tensors,
-                float const* scale) {
-  constexpr int KINDS = Rule::SLOTS + 1;  // in f32: p and the slots
-  Chunk const chunk = find_chunk<CHUNK>(tensors);
-  bool const wide = tensors.wide[chunk.tensor];
-  void* const* const arrays = tensors.at[chunk.tensor];
-
-  // load all
-  float g[UNITS][WIDTH];
-  float state[UNITS][KINDS][WIDTH];
-#pragma unroll
-  for (int u = 0; u < UNITS; ++u) {
-    int64_t const i = chunk.start + (u * THREADS + static_cast<int>(threadIdx.x)) * WIDTH;
-    load(g[u], static_cast<T const*>(arrays[0]) + i, chunk.end - i, wide);
-#pragma unroll
-    for (int k = 0; k < KINDS; ++k) {
-      load(state[u][k], static_cast<float const*>(arrays[1 + k]) + i, chunk.end - i, wide);
-    }
-  }
-  float const factor = scale == nullptr ? 1.f : *scale;
-
-  // update
-#pragma unroll
-  for (int u = 0; u < UNITS; ++u) {
-#pragma unroll
-    for (int w = 0; w < WIDTH; ++w) {
-      float slots[KINDS];
-#pragma unroll
-      for (int k = 1; k < KINDS; ++k) slots[k - 1] = state[u][k][w];
-      state[u][0][w] = rule(state[u][0][w], g[u][w] * factor, slots);
-#pragma unroll
-      for (int k = 1; k < KINDS; ++k) state[u][k][w] = slots[k - 1];
-    }
-  }
-
-  // store all
-#pragma unroll
-  for (int u = 0; u < UNITS; ++u) {
-    int64_t const i = chunk.start + (u * THREADS + static_cast<int>(threadIdx.x)) * WIDTH;
-#pragma unroll
-    for (int k = 0; k < KINDS; ++k) {
-      store(static_cast<float*>(arrays[1 + k]) + i, state[u][k], chunk.end - i, wide);
-    }
-    if constexpr (!std::is_same_v<T, float>) {
-      store(static_cast<T*>(arrays[1 + KINDS]) + i, state[u][0], chunk.end - i, wide);
-    }
-  }
+void sgd_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, Arrays numbers,
+              double lr, double decay) {
+  step<Sgd>("sgd_step", stream, {lr, decay}, grads, state, scale, numbers);
 }
+PYNN_EXPORT(sgd_step, "(grads, state, scale, numbers, lr, decay)  state: p, and copies of 16 bits");
 
-template <typename Rule>
-void step(char const* name, cudaStream_t stream, Rule rule, Arrays grads, Outs state,
-          Arrays scale) {
-  expect(scale.size() <= 1, name, "scale", "at most 1 array", scale.size());
-  if (scale.size() == 1) {
-    expect_dtype(name, "scale", scale[0], DType::f32);
-    expect(scale[0].size() == 1, name, "scale", "one element", scale[0].size());
-  }
-  float const* const factor = scale.size() == 1 ? scale[0].data<float>() : nullptr;
-  int64_t const count = grads.size();
-  if (count == 0) return;
-  DType const dtype = grads[0].dtype;
-  dispatch_float(name, "grads", dtype, [&]<typename T>() {
-    constexpr int KINDS = ARRAYS<Rule, T> - 1;
-    expect(state.size() == KINDS * count, name, "state",
-           std::to_string(KINDS) + " arrays for each of " + std::to_string(count) + " gradients",
-           state.size());
-    for (int64_t i = 0; i < count; ++i) {
-      expect_dtype(name, "grads", grads[i], dtype);
-      for (int k = 0; k < KINDS; ++k) {
-        bool const copy = k == Rule::SLOTS + 1;
-        expect_dtype(name, "state", state[k * count + i], copy ? dtype : DType::f32);
-        expect(state[k * count + i].size() == grads[i].size(), name, "state",
-               show(grads[i].size()) + " elements", state[k * count + i].size());
-      }
-    }
-    auto const array = [&](int64_t i, int a) -> Array const& {
-      return a == 0 ? grads[i] : state.list[static_cast<size_t>((a - 1) * count + i)];
-    };
-    dispatch_count(count, [&]<int COUNT>() {
-      for_each_table<CHUNK, ARRAYS<Rule, T>, COUNT>(
-          count, array, [&](auto const& tensors, unsigned ctas, int64_t) {
-            launch(step_kernel<Rule, T, COUNT>, ctas, THREADS, 0, stream, rule, tensors, factor);
-          });
-    });
-  });
-}
-
-void sgd_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, double lr,
-              double decay) {
-  step("sgd_step", stream, Sgd{static_cast<float>(lr), static_cast<float>(decay)}, grads, state,
-       scale);
-}
-PYNN_EXPORT(sgd_step, "(grads, state, scale, lr, decay)  state: p, and copies of 16 bits");
-
-void momentum_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, double lr,
-                   double momentum, double share, double decay, bool nesterov, bool first) {
-  Momentum const rule{static_cast<float>(lr),
-                      static_cast<float>(momentum),
-                      static_cast<float>(share),
-                      static_cast<float>(decay),
-                      nesterov,
-                      first};
-  step("momentum_step", stream, rule, grads, state, scale);
+void momentum_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, Arrays numbers,
+                   double lr, double decay, double momentum, double share, bool nesterov,
+                   bool first) {
+  step<Momentum>("momentum_step", stream,
+                 {lr, decay, momentum, share, nesterov ? 1. : 0., first ? 1. : 0.}, grads, state,
+                 scale, numbers);
 }
 PYNN_EXPORT(momentum_step,
-            "(grads, state, scale, lr, momentum, share, decay, nesterov, first)  state: p, b, and "
-            "copies of 16 bits");
+            "(grads, state, scale, numbers, lr, decay, momentum, share, nesterov, first)  "
+            "state: p, b, and copies of 16 bits");
 
-template <bool AMSGRAD>
-Adam<AMSGRAD> adam(double beta1, double beta2, double size, double eps, double decay,
-                   double shrink) {
-  return {static_cast<float>(beta1),     static_cast<float>(1 - beta1), static_cast<float>(beta2),
-          static_cast<float>(1 - beta2), static_cast<float>(size),      static_cast<float>(eps),
-          static_cast<float>(decay),     static_cast<float>(shrink)};
-}
-
-void adam_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, double beta1,
-               double beta2, double size, double eps, double decay, double shrink) {
-  step("adam_step", stream, adam<false>(beta1, beta2, size, eps, decay, shrink), grads, state,
-       scale);
+void adam_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, Arrays numbers,
+               double beta1, double beta2, double size, double eps, double decay, double shrink) {
+  step<Adam<false>>("adam_step", stream, {beta1, beta2, size, eps, decay, shrink}, grads, state,
+                    scale, numbers);
 }
 PYNN_EXPORT(adam_step,
-            "(grads, state, scale, beta1, beta2, size, eps, decay, shrink)  state: p, m, v, and "
-            "copies of 16 bits");
+            "(grads, state, scale, numbers, beta1, beta2, size, eps, decay, shrink)  "
+            "state: p, m, v, and copies of 16 bits");
 
-void amsgrad_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, double beta1,
-                  double beta2, double size, double eps, double decay, double shrink) {
-  step("amsgrad_step", stream, adam<true>(beta1, beta2, size, eps, decay, shrink), grads, state,
-       scale);
+void amsgrad_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, Arrays numbers,
+                  double beta1, double beta2, double size, double eps, double decay,
+                  double shrink) {
+  step<Adam<true>>("amsgrad_step", stream, {beta1, beta2, size, eps, decay, shrink}, grads, state,
+                   scale, numbers);
 }
 PYNN_EXPORT(amsgrad_step,
-            "(grads, state, scale, beta1, beta2, size, eps, decay, shrink)  state: p, m, v, the "
-            "largest v, and copies of 16 bits");
+            "(grads, state, scale, numbers, beta1, beta2, size, eps, decay, shrink)  "
+            "state: p, m, v, the largest v, and copies of 16 bits");
 
-void lion_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, double beta1,
-               double beta2, double lr, double shrink) {
-  Lion const rule{static_cast<float>(beta1), static_cast<float>(1 - beta1),
-                  static_cast<float>(beta2), static_cast<float>(1 - beta2),
-                  static_cast<float>(lr),    static_cast<float>(shrink)};
-  step("lion_step", stream, rule, grads, state, scale);
+void lion_step(cudaStream_t stream, Arrays grads, Outs state, Arrays scale, Arrays numbers,
+               double beta1, double beta2, double lr, double shrink) {
+  step<Lion>("lion_step", stream, {beta1, beta2, lr, shrink}, grads, state, scale, numbers);
 }
 PYNN_EXPORT(lion_step,
-            "(grads, state, scale, beta1, beta2, lr, shrink)  state: p, m, and copies of 16 bits");
+            "(grads, state, scale, numbers, beta1, beta2, lr, shrink)  "
+            "state: p, m, and copies of 16 bits");
 
 }  // namespace pynn::optim
