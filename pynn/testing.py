@@ -380,9 +380,10 @@ def gradcheck(fn, *inputs) -> bool:
         kept = leaf.data[at]
         leaf.data[at] = kept + step
         outs = fn(*leaves)
-        leaf.data[at] = kept
         outs = outs if isinstance(outs, tuple) else (outs,)
-        return sum(float((t.data * w).sum()) for t, w in zip(outs, weights, strict=True))
+        total = sum(float((t.data * w).sum()) for t, w in zip(outs, weights, strict=True))
+        leaf.data[at] = kept  # only now: an output may be a view of the leaf
+        return total
 
     for i, leaf in enumerate(leaves):
         if not leaf.requires_grad:

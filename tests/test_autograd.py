@@ -296,6 +296,60 @@ def test_observers_see_every_op():
     assert log.seen == ["mul", "exp", "dexp", "dmul"]
 
 
+class _Fails:
+    """Runs out of memory after the n-th op, forward or backward."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def after_forward(self, op, arrays, outputs):
+        self.left -= 1
+        if self.left == 0:
+            raise MemoryError("planted")
+
+    def after_backward(self, op, dys, dxs):
+        self.after_forward(op, dys, dxs)
+
+
+def test_out_of_memory_anywhere_leaves_nothing_behind():
+    rng = np.random.default_rng(3)
+    x = pynn.tensor(rng.standard_normal((4, 5)).astype(np.float32))
+
+    def leaves():
+        r = np.random.default_rng(4)
+        shapes = [(6, 5), (6,), (3, 6)]
+        return [pynn.tensor(r.standard_normal(s), requires_grad=True) for s in shapes]
+
+    def step(parameters):
+        w, b, v = (p.astype("float32") for p in parameters)
+        hidden = F.layer_norm(F.gelu(F.linear(x, w, b)), pynn.ones(6))
+        loss = F.cross_entropy(F.linear(hidden, v), pynn.tensor([0, 1, 2, 0]))
+        loss.backward()
+        return weakref.ref(loss)
+
+    clean = leaves()
+    step(clean)
+    gc.disable()
+    try:
+        for n in range(1, 100):
+            parameters = leaves()
+            try:
+                with observe(_Fails(n)):
+                    step(parameters)
+                break
+            except MemoryError as error:
+                assert str(error) == "planted"
+            for p in parameters:
+                p.grad = None
+            graph = step(parameters)
+            assert graph() is None
+            for p, q in zip(parameters, clean, strict=True):
+                np.testing.assert_array_equal(p.grad.numpy(), q.grad.numpy())
+        assert n > 10  # every op of both passes has failed once
+    finally:
+        gc.enable()
+
+
 def test_gradcheck_finds_a_wrong_gradient():
     class Wrong(pynn.Function):
         def forward(self, x):
@@ -321,3 +375,8 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
 
     with pytest.raises(RuntimeError, match=r"expected a gradient of shape \(2, 2\), got \(2,\)"):
         Wrong()(pynn.ones(2, 2, requires_grad=True)).sum().backward()
+
+
+def test_gradcheck_takes_functions_that_return_a_view():
+    assert gradcheck(lambda x: x.T, leaf(1.0, 2.0, 3.0))
+    assert gradcheck(lambda x: x[1:], leaf(1.0, 2.0, 3.0))

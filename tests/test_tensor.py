@@ -165,3 +165,22 @@ def test_creation():
     b = pynn.randn(4).tolist()
     pynn.manual_seed(0)
     assert pynn.randn(4).tolist() == a != b
+    assert pynn.eye(2, 3).tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert pynn.linspace(0, 1, 5).tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert pynn.empty(2, 0, dtype="bfloat16").shape == (2, 0)
+    drawn = pynn.randint(-2, 3, (1000,))
+    assert sorted(set(drawn.tolist())) == [-2, -1, 0, 1, 2]
+    assert sorted(pynn.randperm(50).tolist()) == list(range(50)) != pynn.randperm(50).tolist()
+    with pytest.raises(ValueError, match=r"\[randint\] expected low < high, got 3 and 3"):
+        pynn.randint(3, 3, (2,))
+
+
+def test_casts_in_pytorch_words():
+    x = pynn.ones(2, requires_grad=True)
+    casts = {"half": "float16", "bfloat16": "bfloat16", "double": "float64", "long": "int64"}
+    for name, dtype in {**casts, "int": "int32", "bool": "bool", "float": "float32"}.items():
+        assert getattr(x, name)().dtype.name == dtype
+    assert x.float() is x and x.cpu() is x and x.contiguous() is x
+    x.double().sum().backward()
+    assert x.grad.dtype == pynn.float32
+    assert pynn.ones(2, 3).T.contiguous().data.flags.c_contiguous

@@ -77,6 +77,7 @@ from pynn.functional.distance import (
     triplet_margin_loss,
 )
 from pynn.functional.dropout import alpha_dropout, dropout, dropout2d
+from pynn.functional.einsum import einsum
 from pynn.functional.embedding import embedding, one_hot
 from pynn.functional.linear import linear, matmul
 from pynn.functional.loss import (
@@ -92,6 +93,7 @@ from pynn.functional.loss import (
     smooth_l1_loss,
 )
 from pynn.functional.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from pynn.functional.order import argsort, sort, topk
 from pynn.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -134,12 +136,16 @@ from pynn.functional.shape import (
     pad,
     permute,
     reshape,
+    roll,
     split,
     squeeze,
     stack,
     take,
+    tile,
     transpose,
     tril,
+    triu,
+    unbind,
     unsqueeze,
     where,
 )

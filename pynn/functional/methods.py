@@ -1,7 +1,7 @@
 """Binds the functions to Tensor as methods and operators: tensor.py knows no op."""
 
 from pynn import autograd
-from pynn.functional import activation, arithmetic, compare, reduce, shape
+from pynn.functional import activation, arithmetic, compare, order, reduce, shape
 from pynn.functional import softmax as softmax_family
 from pynn.functional.linear import matmul
 from pynn.tensor import Tensor
@@ -31,6 +31,21 @@ def _in_place(function, name):
     return update
 
 
+def _moved(where):
+    """x.cpu(), x.float() ...: `to` with that argument."""
+
+    def move(x):
+        return arithmetic.to(x, where)
+
+    move.__doc__ = f"to({str(where)!r})."
+    return move
+
+
+def _contiguous(x):
+    """x in rows without gaps; itself where it is already."""
+    return x if x.data.flags.c_contiguous else arithmetic.clone(x)
+
+
 OPERATORS = {
     "__eq__": compare.equal,
     "__ne__": compare.not_equal,
@@ -52,6 +67,18 @@ OPERATORS = {
     "matmul": matmul,
     "view": shape.reshape,
     "T": property(shape.transpose),
+    "t": shape.transpose,
+    "repeat": shape.tile,
+    "contiguous": _contiguous,
+    "cpu": _moved("cpu"),
+    "cuda": _moved("cuda"),
+    "half": _moved("float16"),
+    "bfloat16": _moved("bfloat16"),
+    "float": _moved("float32"),
+    "double": _moved("float64"),
+    "int": _moved("int32"),
+    "long": _moved("int64"),
+    "bool": _moved("bool"),
 }
 BINARY = {
     "add": arithmetic.add,
@@ -67,7 +94,8 @@ METHODS = {
     compare: "isnan isinf isfinite sign floor ceil round",
     reduce: "sum mean var std max min argmax argmin all any cumsum logsumexp norm",
     shape: """reshape flatten permute transpose squeeze unsqueeze expand flip split chunk
-        masked_fill gather take tril""",
+        masked_fill gather take tril triu unbind roll pad""",
+    order: "sort argsort topk",
     activation: "relu sigmoid tanh",
     softmax_family: "softmax log_softmax",
 }

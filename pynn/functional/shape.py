@@ -11,7 +11,7 @@ import numpy as np
 from pynn import dtypes
 from pynn.autograd import Function, is_grad_enabled, touch
 from pynn.backend import array_module, contiguous, native, sum_to, widen
-from pynn.functional.arithmetic import astype, operands, untracked
+from pynn.functional.arithmetic import astype, operands
 from pynn.functional.broadcast import meet, sum_to_native
 from pynn.tensor import Tensor
 
@@ -504,4 +504,46 @@ def _axis(x, axis, op):
 
 def tril(x, k=0):
     """x with zeros above the k-th diagonal of the last two axes."""
-    return x * untracked(array_module(x.data).tri(*x.shape[-2:], k, dtype=x.dtype))
+    return where(_below(x, k), x, 0)
+
+
+def triu(x, k=0):
+    """x with zeros below the k-th diagonal of the last two axes."""
+    return where(~_below(x, k - 1), x, 0)
+
+
+def _below(x, k):
+    """Where the last two axes are on the k-th diagonal or below it."""
+    if x.ndim < 2:
+        raise ValueError(f"[tril] expected at least 2 dimensions, got shape {x.shape}")
+    return array_module(x.data).tri(*x.shape[-2:], k, dtype=bool)
+
+
+def unbind(x, axis=0):
+    """A tuple of the slices along an axis, without it."""
+    before = (slice(None),) * _axis(x, axis, "unbind")
+    return tuple(index(x, (*before, i)) for i in range(x.shape[axis]))
+
+
+def tile(x, *counts):
+    """x repeated as a whole, `counts` times along each axis, new axes first: PyTorch's repeat.
+
+    Raises ValueError unless there is a count of 0 or more for each axis.
+    """
+    counts = _shape_args(counts)
+    if len(counts) < x.ndim or min(counts, default=0) < 0:
+        raise ValueError(f"[tile] expected {x.ndim} or more counts >= 0, got {counts}")
+    shape = (1,) * (len(counts) - x.ndim) + x.shape
+    pairs = [n for count, length in zip(counts, shape, strict=True) for n in (count, length)]
+    ones = [n for length in shape for n in (1, length)]
+    full = [count * length for count, length in zip(counts, shape, strict=True)]
+    return reshape(expand(reshape(x, *ones), *pairs), *full)
+
+
+def roll(x, shift, axis):
+    """x moved along an axis by `shift`; what leaves at one end comes in at the other."""
+    axis = _axis(x, axis, "roll")
+    shift %= max(x.shape[axis], 1)
+    before = (slice(None),) * axis
+    cut = x.shape[axis] - shift
+    return cat([index(x, (*before, slice(cut, None))), index(x, (*before, slice(0, cut)))], axis)

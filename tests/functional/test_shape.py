@@ -64,6 +64,23 @@ def test_views_share_memory_and_copies_do_not():
         assert not np.shares_memory(copy.data, x.data)
 
 
+def test_triangles_hide_nan():
+    x = pynn.full((3, 3), np.nan)
+    assert np.isnan(x.tril(-1).numpy()).sum() == 3
+    assert np.isnan(x.triu().numpy()).sum() == 6
+
+
+def test_repeat_roll_unbind():
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    t = pynn.tensor(x)
+    np.testing.assert_array_equal(t.repeat(2, 1, 1, 3).numpy(), np.tile(x, (2, 1, 1, 3)))
+    assert t.repeat(1, 0, 1).shape == (2, 0, 4)
+    for shift in (0, 1, -1, 5):
+        np.testing.assert_array_equal(t.roll(shift, 1).numpy(), np.roll(x, shift, 1))
+    for part, wanted in zip(t.unbind(-1), np.moveaxis(x, -1, 0), strict=True):
+        np.testing.assert_array_equal(part.numpy(), wanted)
+
+
 @pytest.mark.oracle
 def test_agrees_with_pytorch(torch):
     x = rng.standard_normal((4, 3, 5)).astype(np.float32)
@@ -95,6 +112,10 @@ def test_agrees_with_pytorch(torch):
         "masked_fill": (lambda t: t.masked_fill(t > 0, 2.0), None),
         "take": (lambda t: t.take(np.array([0, 2, 2]), 1), lambda t: t[:, [0, 2, 2]]),
         "tril": (lambda t: t.tril(-1), None),
+        "triu": (lambda t: t.triu(1), None),
+        "roll": (lambda t: t.roll(-2, 1), None),
+        "repeat": (lambda t: t.repeat(2, 1, 1, 1), None),
+        "unbind": (lambda t: t.unbind(1)[2], None),
     }
     for name, (ours, theirs) in table.items():
         a, b = pynn.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
@@ -180,6 +201,8 @@ def test_assign():
             r"\[take\] expected an integer index, got float64",
         ),
         (lambda x: x[2], IndexError, "out of bounds"),
+        (lambda x: x.repeat(2), ValueError, r"\[tile\] expected 2 or more counts >= 0, got \(2,\)"),
+        (lambda x: x[0].tril(), ValueError, r"\[tril\] expected at least 2 dimensions"),
     ],
 )
 def test_bad_input(call, error, message):
