@@ -1,10 +1,10 @@
 """python -m bench.count [FAMILY ...]: the bytes of the formulae beside those that the kernels ask
-for, counted by the simulator's race variant, which observes every access to global memory.
+for, counted by the simulator's race variant, which observes every access to the arrays of a call.
 
     PYNN_SIM_MODULE=.../_sim.so python -m bench.count        a build of that variant
 
-A line of JSON for each of the tiny cases whose pass runs by kernels alone. Copies by TMA and
-cp.async are counted as read. What a kernel reads twice is counted twice, from the cache or not.
+A line of JSON for each of the tiny cases whose pass runs by kernels alone. What a kernel reads
+twice is counted twice, from the cache or not; an atomic is counted as a store.
 """
 
 import json
@@ -61,7 +61,7 @@ def _count(sim, library, case, direction, dtype):
         found = sim.counters()
         if any(path != "native" for _, path in paths.counts):
             return 0, set()
-        total = found["global_load_bytes"] + found["global_store_bytes"] + found["async_bytes"]
+        total = found["global_load_bytes"] + found["global_store_bytes"]
         return total, set(kernels)
 
 

@@ -26,6 +26,7 @@
 #include "common/export.h"
 #ifdef PYNN_SIM
 #include "sim/options.h"
+#include "sim/race.h"
 #endif
 
 namespace pynn {
@@ -144,6 +145,7 @@ void read_array(char const* op, char const* what, PyObject* object, bool written
   array.dtype = read_dtype(op, what, view.dtype().ptr());
   std::vector<int64_t> const dims(view.shape(), view.shape() + view.ndim());
   fill_shape(op, what, array, dims.data(), view.ndim());
+  sim::race::hand_over(array.ptr, static_cast<size_t>(view.nbytes()));
 }
 
 cudaStream_t current_stream() {
@@ -303,6 +305,9 @@ void call(Function const& function, PyObject* const* args, Py_ssize_t count) {
                             std::to_string(entry.count) + " " + function.signature,
                             int64_t{count}));
   }
+#ifdef PYNN_SIM
+  sim::race::begin_call();
+#endif
   Value values[MAX_ARGS];
   std::vector<std::vector<Array>> lists;
   for (int i = 0; i < entry.count; ++i) {
@@ -445,8 +450,8 @@ void fill_simulator(py::module_& module) {
         counts["global_store_bytes"] = c.global_store_bytes;
         return counts;
       },
-      "What the kernels did since reset_counters(); ordinary loads and stores are counted in the "
-      "race variant alone.");
+      "What the kernels did since reset_counters(); the bytes of global loads and stores are "
+      "counted in the race variant alone.");
   module.def("reset_counters", [] { sim::counters() = {}; }, "Starts counters() from zero.");
   module.def("variant", &sim::variant, "'', 'address' or 'race': how this module was built.");
 }

@@ -27,16 +27,17 @@ struct Options {
   size_t stack_bytes = 64 << 10;
 };
 
-// What the kernels of this process did since the last reset.  The bytes of ordinary loads and stores are seen only in
-// the race-detector build, which observes every access; copies by TMA and cp.async are counted in every build.
+// What the kernels of this process did since the last reset.  The last two are known in the race-detector build alone,
+// which observes every access: bytes of the arrays that Python handed over, by instruction, by TMA or by cp.async.  What
+// TMA multicasts is loaded once, what lies outside of a tensor never; an atomic counts as a store.
 struct Counters {
   uint64_t launches = 0;
   uint64_t blocks = 0;
-  uint64_t switches = 0;           // from one CUDA thread to another
-  uint64_t barriers = 0;           // completed barriers, shuffles, votes and warp-wide instructions
-  uint64_t async_bytes = 0;        // moved by TMA and cp.async between global and shared memory
-  uint64_t global_load_bytes = 0;  // race-detector build only
-  uint64_t global_store_bytes = 0;  // race-detector build only
+  uint64_t switches = 0;     // from one CUDA thread to another
+  uint64_t barriers = 0;     // completed barriers, shuffles, votes and warp-wide instructions
+  uint64_t async_bytes = 0;  // moved by TMA and cp.async, filled-in zeros included
+  uint64_t global_load_bytes = 0;
+  uint64_t global_store_bytes = 0;
 };
 
 Options& options();

@@ -19,6 +19,7 @@
 #include <bit>
 #include <map>
 #include <set>
+#include <span>
 #include <unordered_map>
 #include <utility>
 
@@ -66,6 +67,7 @@ struct Cell {
 
 struct State {
   uint32_t launch = 0, gang = 0;
+  std::vector<std::span<const char>> arrays;  // handed over by the call from Python
   std::vector<Agent> agents;
   int threads = 0, next_alone = 0;
   std::unordered_map<const void*, Sync> flags;
@@ -210,6 +212,13 @@ void report(const void* p, const Touch& now, const Touch& before, Kinds kinds, b
   }
 }
 
+bool handed_over(const void* p) {
+  const char* const byte = static_cast<const char*>(p);
+  return std::ranges::any_of(state().arrays, [byte](std::span<const char> a) {
+    return a.data() <= byte && byte < a.data() + a.size();
+  });
+}
+
 struct Actor {
   int agent;
   uint32_t clock;
@@ -227,7 +236,8 @@ void touch(const Actor& actor, const void* p, size_t bytes, Access kind) {
   const bool in_shared = shared_block(p) != nullptr;
   if (!in_shared) {
     if (gang->stacks.contains(p)) return;
-    if (actor.agent < s.threads)
+    // not the launch's parameters, which the kernel reads from the host's stack
+    if (handed_over(p))
       (kind == Access::READ ? counters().global_load_bytes : counters().global_store_bytes) +=
           bytes;
   }
@@ -269,6 +279,14 @@ void touch(const Actor& actor, const void* p, size_t bytes, Access kind) {
 }
 
 }  // namespace
+
+void begin_call() {
+  state().arrays.clear();
+}
+
+void hand_over(const void* array, size_t bytes) {
+  state().arrays.emplace_back(static_cast<const char*>(array), bytes);
+}
 
 void begin_launch() {
   State& s = state();

@@ -55,6 +55,10 @@ struct Ticket {
   Known known;
 };
 
+// The arrays of one call from Python, which the counters take for global memory.
+void begin_call();
+void hand_over(const void* array, size_t bytes);
+
 void begin_launch();
 void begin_gang(Gang& gang);
 std::string end_gang();  // the races found, or ""
@@ -81,6 +85,8 @@ void acquire(const Ticket& t);  // the current thread waited for it
 struct Sync {};
 struct Stream {};
 struct Ticket {};
+inline void begin_call() {}
+inline void hand_over(const void*, size_t) {}
 inline void begin_launch() {}
 inline void begin_gang(Gang&) {}
 inline std::string end_gang() {

@@ -192,7 +192,7 @@ void load(const char* what, const TensorMap& map, std::vector<Target> to, uint32
       const unsigned size = element_bytes(map.tensor.dtype);
       each(target.offset, [&](const Element& e) {
         char* p = target.block->shared.at(e.shared);
-        if (e.global)
+        if (e.global && &target == &to.front())  // a multicast reads once
           race::access(ticket, e.global, size, race::Access::READ, race::Proxy::ASYNC, where);
         race::access(ticket, p, size, race::Access::WRITE, race::Proxy::ASYNC, where);
         load_element(map.tensor, p, e);
