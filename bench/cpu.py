@@ -374,8 +374,14 @@ def main():
         return
     versions = libraries()
     about = {"cpu": platform.processor() or platform.machine(), "cpus": os.cpu_count(), **versions}
+    about["openblas"] = os.environ.get("OPENBLAS_CORETYPE")
     torch = f"PyTorch {versions['torch']}" if versions["torch"] else "PyTorch: not installed"
     print(f"pynn {versions['pynn']}, NumPy {versions['numpy']}, {torch}; {about['cpus']} CPUs")
+    if about["openblas"]:
+        print(
+            f"OPENBLAS_CORETYPE={about['openblas']} holds NumPy's matrix products to that CPU's "
+            "instructions; PyTorch's are not held. Without it: env -u OPENBLAS_CORETYPE ..."
+        )
     print(
         f"{'case':<38}{'thr':>3}{'pynn':>11}{'PyTorch':>11}{'ch. last':>11}{'ratio':>7}"
         f"{'target':>10}{'':>8}{'fastest':>9}{'others':>8}"
