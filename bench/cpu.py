@@ -8,6 +8,8 @@ each in a process of its own with one or two threads; the losses of the first st
 A ratio is pynn's median over PyTorch's, so below 1 pynn is faster; the target is on this ratio, or
 on pynn's seconds. "fastest" is the ratio of the fastest steps. "others" is how many CPUs other
 processes kept busy meanwhile: much more than 0 makes a row worthless, those of two threads first.
+
+Over 400 lines: it stands alone, since its arms start before anything heavy is imported.
 """
 
 import argparse

@@ -183,3 +183,14 @@ def test_the_object_of_a_failed_check_is_removed(tmp_path, text, status):
     assert check_ptxas.compile_and_check(command) == status
     assert target.exists() is (status == 0)
     assert Path(f"{target}.ptxas.json").exists() is (status == 0)
+
+
+def test_the_generated_header_is_what_its_generator_writes(tmp_path):
+    arch = TOOLS.parent / "csrc" / "arch"
+    copy = tmp_path / "generate_wgmma.py"
+    copy.write_text((arch / "generate_wgmma.py").read_text())
+    spec = importlib.util.spec_from_file_location("generate_wgmma", copy)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main()
+    assert (tmp_path / "wgmma_n.cuh").read_text() == (arch / "wgmma_n.cuh").read_text()
