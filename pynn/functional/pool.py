@@ -1,7 +1,7 @@
 """Pooling over windows of NHWC images: maximum and mean, in one and two dimensions. Each pass goes
 over one tap of all windows at once, since NumPy is slow along short axes.
 
-The kernels stand in csrc/kernels/pool/. Over 400 lines: eight ops and nine functions on one geometry.
+The kernels stand in csrc/kernels/pool/. Over 400 lines: eight ops, nine functions, one geometry.
 """
 
 import functools
