@@ -170,13 +170,19 @@ def pool():
 
 def gemm():
     """Matrix products around the edges of tiles and of the ring's stages, in all three layouts."""
-    from pynn.functional.linear import Linear, LinearActivation, Matmul
+    from pynn.functional.linear import FeedForward, Linear, LinearActivation, Matmul
 
     sizes = [(1, 1, 1), (31, 33, 32), (65, 64, 63), (129, 72, 40), (8, 200, 136), (3, 0, 2)]
     affine = [_normal((M, K), (N, K), (N,), scale=1) for M, K, N in sizes]
     product = [_normal((2, M, K), (K, N), scale=1) for M, K, N in sizes[:4]]
     fused = [lambda name=name: LinearActivation(name) for name in LinearActivation.functions]
-    return [(Linear, affine), (Matmul, product)] + [(op, affine[:3]) for op in fused]
+    two = [_normal((9, 24), (40, 24), (16, 40), (40,), (16,), scale=0.3)]
+    two += [_normal((33, 7), (31, 7), (5, 31), scale=0.3)]
+    return (
+        [(Linear, affine), (Matmul, product)]
+        + [(op, affine[:3]) for op in fused]
+        + [(lambda name=name: FeedForward(name), two) for name in ("relu", "gelu")]
+    )
 
 
 FAMILIES = {

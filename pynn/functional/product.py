@@ -40,6 +40,14 @@ def multiply_activate(a, b, z, d, layout, activation, bias=None):
     )  # fmt: skip
 
 
+def multiply_differentiate(a, b, z, d, layout, activation):
+    """d = (a b) f'(z), f one of ACTIVATIONS; z is what f was applied to, or of relu its output."""
+    native.gemm_dact(
+        a, b, z, d, _workspace(a, d, layout), layout, ACTIVATIONS.index(activation),
+        kernels.preferred("gemm"), _tf32(),
+    )  # fmt: skip
+
+
 def _tf32():
     return kernels.get_float32_matmul_precision() == "tf32"
 
