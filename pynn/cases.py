@@ -185,6 +185,24 @@ def gemm():
     )
 
 
+def attention():
+    """Products, softmax and dropout in turn: every key seen, the past alone, with a bias, with
+    dropout.
+    """
+    from pynn.functional.attention import ScaledDotProductAttention
+
+    def case(N, T, S, D, *more):
+        return _normal((N, 2, T, D), (N, 2, S, D), (N, 2, S, D + 1), *more, scale=1.0)
+
+    cases = [case(1, 7, 9, 8), case(2, 33, 31, 4), case(1, 1, 1, 1), case(0, 3, 3, 2)]
+    return [
+        (lambda: ScaledDotProductAttention(0.5), cases),
+        (lambda: ScaledDotProductAttention(0.5, None, True), cases),
+        (lambda: ScaledDotProductAttention(0.5), [case(2, 5, 9, 8, (5, 9))]),
+        (lambda: ScaledDotProductAttention(0.5, None, False, (0.25, 7, 0)), cases),
+    ]
+
+
 FAMILIES = {
     "activation": activation,
     "arithmetic": arithmetic,
@@ -195,4 +213,5 @@ FAMILIES = {
     "embedding": embedding,
     "pool": pool,
     "gemm": gemm,
+    "attention": attention,
 }
