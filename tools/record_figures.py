@@ -54,12 +54,12 @@ def record(only) -> bool:
     """Run, and replace the table's row after each run."""
     from pynn.recipes import _figures
 
-    good = True
+    good, ran = True, commit()
     for outcome in _figures.outcomes(False, folder_of, only, overwrite=True):
         print(f"{outcome.run}: {outcome.words}, {outcome.seconds:.0f} s", flush=True)
         good = good and outcome.good
         if outcome.row is not None:
-            row = replace(outcome.row, commit=commit(), date=str(datetime.date.today()))
+            row = replace(outcome.row, commit=ran, date=str(datetime.date.today()))
             _figures.write({**_figures.read(), outcome.run: row})
         for picture, source in PICTURES.items():
             if source.startswith(f"{folder_of(outcome.run).name}/"):
