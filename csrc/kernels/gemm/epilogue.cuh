@@ -33,11 +33,21 @@ struct Epilogue {
   void* z;           // null: not wanted
   void const* bias;  // null: none
   int64_t N;
+  int64_t ld;  // elements from one row of D to the next: N, or more where others lie between
   DType dtype;
   Activation activation;
   bool derivative;
   bool aligned;  // d, z, bias and every row of D begin at 16 bytes
 };
+
+// The epilogue of columns `first` ... first + N - 1 of a wider D.
+__device__ inline Epilogue from_column(Epilogue e, int64_t first) {
+  int64_t const bytes = first * (e.dtype == DType::f64 ? 8 : e.dtype == DType::f32 ? 4 : 2);
+  e.d = static_cast<char*>(e.d) + bytes;
+  if (e.z != nullptr) e.z = static_cast<char*>(e.z) + bytes;
+  if (e.bias != nullptr) e.bias = static_cast<char const*>(e.bias) + bytes;
+  return e;
+}
 
 template <typename F, typename V, int W>
 __device__ inline void activate(Vec<V, W>& v) {
@@ -141,7 +151,7 @@ template <int W>
 __device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<float, W> v) {
   if (n >= e.N) return;
   int const count = static_cast<int>(min(int64_t{W}, e.N - n));
-  int64_t const at = row * e.N + n;
+  int64_t const at = row * e.ld + n;
   with_dtype(e.dtype, [&]<typename T>(T*) {
     if (e.bias != nullptr) {
       Vec<float, W> bias;
@@ -178,7 +188,7 @@ __device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<dou
 #pragma unroll
     for (int i = 0; i < W; ++i) v.at[i] += bias.at[i];
   }
-  store_piece(static_cast<double*>(e.d) + row * e.N + n, count, e.aligned, v);
+  store_piece(static_cast<double*>(e.d) + row * e.ld + n, count, e.aligned, v);
 }
 
 }  // namespace pynn::gemm

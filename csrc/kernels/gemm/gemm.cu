@@ -62,11 +62,25 @@ __global__ void __launch_bounds__(SUM_THREADS)
   }
 }
 
-void sum_splits(cudaStream_t stream, Problem const& p, float const* parts, bool aligned) {
+bool parts_are_aligned(Problem const& p, float const* parts) {
+  return is_vec_aligned(parts) && p.N % SUM_WIDTH == 0;
+}
+
+Problem to_parts(Problem p, float* parts) {
+  bool const aligned = parts_are_aligned(p, parts);
+  p.epilogue = {};
+  p.epilogue.d = parts;
+  p.epilogue.N = p.epilogue.ld = p.N;
+  p.epilogue.dtype = DType::f32;
+  p.epilogue.aligned = aligned;
+  return p;
+}
+
+void sum_splits(cudaStream_t stream, Problem const& p, float const* parts) {
   int64_t const rows = p.batch * p.M;
   int64_t const pieces = rows * ((p.N + SUM_WIDTH - 1) / SUM_WIDTH);
   launch(sum_splits_kernel, grid_of((pieces + SUM_THREADS - 1) / SUM_THREADS), SUM_THREADS, 0,
-         stream, parts, p.splits, rows, aligned, p.epilogue);
+         stream, parts, p.splits, rows, parts_are_aligned(p, parts), p.epilogue);
 }
 
 // ---- the choice
@@ -82,14 +96,6 @@ int64_t tiles_of(Problem const& p, Rung rung, Tile tile) {
   if (rung == Rung::sm90 && large) return p.batch * count_tiles<256, 256>(p) * 2;  // clusters of 2
   return p.batch *
          (rung == Rung::sm90 || large ? count_tiles<128, 128>(p) : count_tiles<64, 64>(p));
-}
-
-// Parts of K: as many as fill the chip once, each of at least 512, if D fits `room` so often.
-int choose_splits(Problem const& p, int64_t tiles, int64_t room, int sms) {
-  constexpr int64_t LEAST_K = 512;
-  int64_t const filling = sms / std::max<int64_t>(tiles, 1);
-  int64_t const size = std::max<int64_t>(p.batch * p.M * p.N, 1);
-  return static_cast<int>(std::max<int64_t>(std::min({filling, p.K / LEAST_K, room / size}), 1));
 }
 
 bool is_half(DType dtype) {
@@ -144,6 +150,17 @@ void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice) {
     case Rung::sm90:
       return bf16 ? gemm_sm90_bf16(stream, p, choice.tile) : gemm_sm90_f16(stream, p, choice.tile);
   }
+}
+
+void multiply(cudaStream_t stream, DType dtype, Problem p, Out workspace, int64_t variant,
+              bool tf32) {
+  if (p.batch * p.M * p.N == 0) return;
+  Choice const choice = choose(p, dtype, tf32, variant, workspace.size());
+  p.splits = choice.splits;
+  if (p.splits == 1) return run(stream, dtype, p, choice);
+  auto* const parts = workspace.data<float>();
+  run(stream, dtype, to_parts(p, parts), choice);
+  sum_splits(stream, p, parts);
 }
 
 // ---- launchers
@@ -206,7 +223,7 @@ Problem problem(Arguments const& x) {
   p.batch = p.inner * (x.d.ndim == 4 ? x.d.dims[0] : 1);
   p.splits = 1;
   p.epilogue.d = x.d.ptr;
-  p.epilogue.N = p.N;
+  p.epilogue.N = p.epilogue.ld = p.N;
   p.epilogue.dtype = x.d.dtype;
   p.epilogue.aligned = is_vec_aligned(x.d.ptr) && p.N % (VEC_BYTES / bytes_of(x.d.dtype)) == 0;
   return p;
@@ -237,22 +254,8 @@ void add_activation(Arguments const& x, int64_t activation, Problem& p) {
   p.epilogue.activation = static_cast<Activation>(activation);
 }
 
-void run(cudaStream_t stream, Arguments const& x, Problem p) {
-  if (x.d.size() == 0) return;
-  auto* const parts = x.workspace.data<float>();
-  Choice const choice = choose(p, x.a.dtype, x.tf32, x.variant, x.workspace.size());
-  p.splits = choice.splits;
-  if (p.splits == 1) return run(stream, x.a.dtype, p, choice);
-
-  bool const aligned = is_vec_aligned(parts) && p.N % SUM_WIDTH == 0;
-  Problem partial = p;
-  partial.epilogue = {};
-  partial.epilogue.d = parts;
-  partial.epilogue.N = p.N;
-  partial.epilogue.dtype = DType::f32;
-  partial.epilogue.aligned = aligned;
-  run(stream, x.a.dtype, partial, choice);
-  sum_splits(stream, p, parts, aligned);
+void run(cudaStream_t stream, Arguments const& x, Problem const& p) {
+  multiply(stream, x.a.dtype, p, x.workspace, x.variant, x.tf32);
 }
 
 void gemm(cudaStream_t stream, Array a, Array b, Array bias, Out d, Out workspace, int64_t layout,

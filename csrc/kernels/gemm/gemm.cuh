@@ -58,6 +58,13 @@ struct Operand {
   __device__ int64_t step_k(int steps) const { return major == Major::K ? steps : steps * ld; }
 };
 
+// One access to an operand: neighbours along its contiguous axis. Outside, they are 0 and not read.
+template <typename T>
+struct Piece {
+  T const* from;
+  bool inside;
+};
+
 struct Problem {
   Operand A;
   Operand B;

@@ -60,28 +60,25 @@ struct SimtTile {
 
   Vec<T, WIDTH> loads[LOADS];
 
-  // Where load l of this thread lies in the tile: neighbours along the contiguous axis.
+  // Load l of this thread: WIDTH elements of a line, which runs along the contiguous axis.
   struct Place {
-    int k;
-    int mn;
+    int line;
+    int along;
   };
   __device__ static Place place(Major major, int l) {
     int const i = static_cast<int>(threadIdx.x) + l * SIMT_THREADS;
-    if (major == Major::K) return {i % (BK / WIDTH) * WIDTH, i / (BK / WIDTH)};
+    if (major == Major::K) return {i / (BK / WIDTH), i % (BK / WIDTH) * WIDTH};
     return {i / (TILE / WIDTH), i % (TILE / WIDTH) * WIDTH};
   }
 
-  // The tile that begins at `corner`; of it, `mns` by `ks` are inside.
-  __device__ void fetch(T const* corner, Operand const& from, int mns, int ks) {
+  // `ks` of k are left.
+  template <class Source>
+  __device__ void fetch(Source const& source, int ks) {
 #pragma unroll
     for (int l = 0; l < LOADS; ++l) {
-      Place const at = place(from.major, l);
+      Piece<T> const piece = source.at(l, ks);
       loads[l] = {};
-      if (at.k < ks && at.mn < mns) {
-        int64_t const line = from.major == Major::K ? at.mn : at.k;
-        int const along = from.major == Major::K ? at.k : at.mn;
-        loads[l] = load_vec<WIDTH>(corner + line * from.ld + along);
-      }
+      if (piece.inside) loads[l] = load_vec<WIDTH>(piece.from);
     }
   }
 
@@ -91,7 +88,7 @@ struct SimtTile {
       Place const at = place(major, l);
 #pragma unroll
       for (int i = 0; i < WIDTH; ++i) {
-        V& to = major == Major::K ? s[at.k + i][at.mn] : s[at.k][at.mn + i];
+        V& to = major == Major::K ? s[at.along + i][at.line] : s[at.line][at.along + i];
         to = static_cast<V>(loads[l].at[i]);
       }
     }
@@ -114,49 +111,71 @@ union SimtSmem {
   Vec<V, VEC> staged[VEC][PIECES][SIMT_THREADS];
 };
 
+// What the loads of a tile of a dense operand read.
 template <typename T, int WIDTH, int TILE>
-__global__ void __launch_bounds__(SIMT_THREADS, TILE == 128 || WIDTH < 4 ? 2 : 3)
-    gemm_simt_kernel(__grid_constant__ Problem const p) {
+struct SimtSource {
+  using Loads = SimtTile<T, WIDTH, TILE>;
+  T const* corner;
+  int64_t ld;
+  int64_t step;  // to the next tile along k
+  int mns;       // lines or columns of it inside
+  Major major;
+
+  __device__ SimtSource(Operand const& operand, Problem const& p, Work const& work, int64_t mn0,
+                        int64_t extent)
+      : corner(operand.corner<T>(p.inner, work.z, mn0, work.k0)),
+        ld(operand.ld),
+        step(operand.step_k(Loads::BK)),
+        mns(static_cast<int>(min(int64_t{TILE}, extent - mn0))),
+        major(operand.major) {}
+
+  __device__ Piece<T> at(int l, int ks) const {
+    auto const [line, along] = Loads::place(major, l);
+    bool const k_major = major == Major::K;
+    bool const inside = (k_major ? along : line) < ks && (k_major ? line : along) < mns;
+    return {corner + line * ld + along, inside};
+  }
+  __device__ void advance() { corner += step; }
+};
+
+// The sums of one thread, in vectors of neighbours along n, and where they lie in the tile.
+template <typename T, int WIDTH, int TILE>
+struct SimtSums {
   using Smem = SimtSmem<T, WIDTH, TILE>;
   using V = typename Smem::V;
-  constexpr int VEC = Smem::VEC;
-  constexpr int QUARTER = Smem::QUARTER;
-  constexpr int PIECES = Smem::PIECES;
-  constexpr int BK = Smem::Tile::BK;
-  auto& smem = shared<Smem, "tiles">();
-  int const x = static_cast<int>(threadIdx.x) % SIMT_EDGE * VEC;
-  int const y = static_cast<int>(threadIdx.x) / SIMT_EDGE * VEC;
-  int64_t const all = count_work<TILE, TILE>(p);
+  static constexpr int VEC = Smem::VEC;
+  static constexpr int QUARTER = Smem::QUARTER;
+  static constexpr int PIECES = Smem::PIECES;
+  static constexpr int BK = Smem::Tile::BK;
 
-  for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
-    Work const work = find_work<TILE, TILE, BK>(p, index);
-    T const* gA = p.A.corner<T>(p.inner, work.z, work.m0, work.k0);
-    T const* gB = p.B.corner<T>(p.inner, work.z, work.n0, work.k0);
-    int const ms = static_cast<int>(min(int64_t{TILE}, p.M - work.m0));
-    int const ns = static_cast<int>(min(int64_t{TILE}, p.N - work.n0));
-    int64_t left = work.k1 - work.k0;
-    Vec<V, VEC> sums[PIECES][VEC][PIECES] = {};  // m, n
+  Vec<V, VEC> at[PIECES][VEC][PIECES] = {};  // m, n
+
+  __device__ static int x() { return static_cast<int>(threadIdx.x) % SIMT_EDGE * VEC; }
+  __device__ static int y() { return static_cast<int>(threadIdx.x) / SIMT_EDGE * VEC; }
+
+  // Sums over `left` of K.
+  template <class SourceA, class SourceB>
+  __device__ void multiply(Smem& smem, SourceA& source_a, SourceB& source_b, int64_t left) {
     SimtTile<T, WIDTH, TILE> a;
     SimtTile<T, WIDTH, TILE> b;
-
     auto const fetch = [&] {
       int const ks = static_cast<int>(min(int64_t{BK}, left));
-      a.fetch(gA, p.A, ms, ks);
-      b.fetch(gB, p.B, ns, ks);
+      a.fetch(source_a, ks);
+      b.fetch(source_b, ks);
     };
 
     // first tiles
     fetch();
-    a.put(p.A.major, smem.A[0]);
-    b.put(p.B.major, smem.B[0]);
+    a.put(source_a.major, smem.A[0]);
+    b.put(source_b.major, smem.B[0]);
     __syncthreads();
 
     for (int buffer = 0; left > 0; buffer ^= 1) {
       // fetch next
       left -= BK;
       if (left > 0) {
-        gA += p.A.step_k(BK);
-        gB += p.B.step_k(BK);
+        source_a.advance();
+        source_b.advance();
         fetch();
       }
 
@@ -167,14 +186,14 @@ __global__ void __launch_bounds__(SIMT_THREADS, TILE == 128 || WIDTH < 4 ? 2 : 3
         Vec<V, VEC> rB[PIECES];
 #pragma unroll
         for (int q = 0; q < PIECES; ++q) {
-          rA[q] = load_vec<VEC>(&smem.A[buffer][i][q * QUARTER + y]);
-          rB[q] = load_vec<VEC>(&smem.B[buffer][i][q * QUARTER + x]);
+          rA[q] = load_vec<VEC>(&smem.A[buffer][i][q * QUARTER + y()]);
+          rB[q] = load_vec<VEC>(&smem.B[buffer][i][q * QUARTER + x()]);
         }
 #pragma unroll
         for (int m = 0; m < PIECES * VEC; ++m) {
 #pragma unroll
           for (int n = 0; n < PIECES * VEC; ++n) {
-            V& sum = sums[m / VEC][m % VEC][n / VEC].at[n % VEC];
+            V& sum = at[m / VEC][m % VEC][n / VEC].at[n % VEC];
             sum = multiply_add(rA[m / VEC].at[m % VEC], rB[n / VEC].at[n % VEC], sum);
           }
         }
@@ -182,29 +201,56 @@ __global__ void __launch_bounds__(SIMT_THREADS, TILE == 128 || WIDTH < 4 ? 2 : 3
 
       // put next
       if (left > 0) {
-        a.put(p.A.major, smem.A[buffer ^ 1]);
-        b.put(p.B.major, smem.B[buffer ^ 1]);
+        a.put(source_a.major, smem.A[buffer ^ 1]);
+        b.put(source_b.major, smem.B[buffer ^ 1]);
       }
       __syncthreads();
     }
+  }
 
-    // epilogue: through shared memory, so that a loop can count through what were registers
+  // finish(m, n, vector) of each vector, m and n in the tile: through shared memory, so that a loop
+  // can count through what were registers.
+  template <class Finish>
+  __device__ void each(Smem& smem, Finish&& finish) const {
 #pragma unroll
     for (int q = 0; q < PIECES; ++q) {
 #pragma unroll
       for (int i = 0; i < VEC * PIECES; ++i) {
-        smem.staged[i / PIECES][i % PIECES][threadIdx.x] = sums[q][i / PIECES][i % PIECES];
+        smem.staged[i / PIECES][i % PIECES][threadIdx.x] = at[q][i / PIECES][i % PIECES];
       }
 #pragma unroll 1
       for (int i = 0; i < VEC * PIECES; ++i) {
-        int const m = q * QUARTER + y + i / PIECES;
-        int64_t const n = work.n0 + i % PIECES * QUARTER + x;
-        if (m < ms) {
-          finish(p.epilogue, work.row + m, n, smem.staged[i / PIECES][i % PIECES][threadIdx.x]);
-        }
+        finish(q * QUARTER + y() + i / PIECES, i % PIECES * QUARTER + x(),
+               smem.staged[i / PIECES][i % PIECES][threadIdx.x]);
       }
     }
     __syncthreads();
+  }
+};
+
+// CTAs on a multiprocessor, as registers allow.
+template <typename T, int WIDTH, int TILE>
+inline constexpr int SIMT_CTAS = sizeof(T) == 8 ? 1
+                                 : TILE == 128  ? (sizeof(T) == 4 ? 2 : 1)
+                                 : WIDTH < 4    ? 2
+                                                : 3;
+
+template <typename T, int WIDTH, int TILE>
+__global__ void __launch_bounds__(SIMT_THREADS, SIMT_CTAS<T, WIDTH, TILE>)
+    gemm_simt_kernel(__grid_constant__ Problem const p) {
+  using Sums = SimtSums<T, WIDTH, TILE>;
+  auto& smem = shared<SimtSmem<T, WIDTH, TILE>, "tiles">();
+  int64_t const all = count_work<TILE, TILE>(p);
+
+  for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
+    Work const work = find_work<TILE, TILE, Sums::BK>(p, index);
+    SimtSource<T, WIDTH, TILE> a(p.A, p, work, work.m0, p.M);
+    SimtSource<T, WIDTH, TILE> b(p.B, p, work, work.n0, p.N);
+    Sums sums;
+    sums.multiply(smem, a, b, work.k1 - work.k0);
+    sums.each(smem, [&](int m, int n, auto const& v) {
+      if (work.m0 + m < p.M) finish(p.epilogue, work.row + m, work.n0 + n, v);
+    });
   }
 }
 

@@ -83,20 +83,16 @@ struct Sm80Operand {
   static_assert(STEP % 8 == 0, "all chunks of a thread are turned alike");
   __device__ static int line() { return static_cast<int>(threadIdx.x) / CHUNKS; }
   __device__ static int chunk() { return static_cast<int>(threadIdx.x) % CHUNKS; }
+  __device__ static int along() { return chunk() * PER_CHUNK; }  // elements into the line
 
-  // Where it lies, from the tile's first element.
-  __device__ static int64_t own(int64_t ld) { return line() * ld + chunk() * PER_CHUNK; }
-
-  // Asks for the chunks of this thread, the first at `from`. Of the tile `mns` by `ks` elements are
-  // inside; the others become 0 and are not read.
-  __device__ static void fill(uint32_t stage, T const* from, int64_t ld, int mns, int ks) {
+  // Asks for the chunks of this thread; `ks` of k are left.
+  template <class Source>
+  __device__ static void fill(uint32_t stage, Source const& source, int ks) {
     uint32_t const to = stage + place(line(), chunk());
-    int const lines = MAJOR == Major::K ? mns : ks;
-    bool const inside = chunk() * PER_CHUNK < (MAJOR == Major::K ? ks : mns);
 #pragma unroll
     for (int l = 0; l < LOADS; ++l) {
-      uint32_t const bytes = inside && line() + l * STEP < lines ? CHUNK : 0;
-      ptx::cp_async_cg_zfill(to + l * STEP * CHUNKS * CHUNK, from + l * STEP * ld, bytes);
+      Piece<T> const piece = source.at(l, ks);
+      ptx::cp_async_cg_zfill(to + l * STEP * CHUNKS * CHUNK, piece.from, piece.inside ? CHUNK : 0);
     }
   }
 
@@ -136,6 +132,30 @@ struct Sm80Operand {
   }
 };
 
+// What this thread asks for of a dense operand: chunk l lies STEP lines below the one before.
+template <typename T, Major MAJOR, class TO>
+struct Sm80Source {
+  T const* next;
+  int64_t ld;
+  int64_t step;  // to the next stage
+  int mns;       // of the tile, inside
+
+  __device__ Sm80Source(Operand const& operand, Problem const& p, Work const& work, int64_t mn0,
+                        int mns_inside)
+      : next(operand.corner<T>(p.inner, work.z, mn0, work.k0) + TO::line() * operand.ld +
+             TO::along()),
+        ld(operand.ld),
+        step(operand.step_k(TO::BK)),
+        mns(mns_inside) {}
+
+  __device__ Piece<T> at(int l, int ks) const {
+    int const lines = MAJOR == Major::K ? mns : ks;
+    int const columns = MAJOR == Major::K ? ks : mns;
+    return {next + l * TO::STEP * ld, TO::line() + l * TO::STEP < lines && TO::along() < columns};
+  }
+  __device__ void advance() { next += step; }
+};
+
 template <typename T>
 __device__ inline void mma(float (&d)[4], uint32_t const (&a)[4], uint32_t const (&b)[2]) {
   if constexpr (std::is_same_v<T, float>) {
@@ -166,37 +186,32 @@ struct Sm80 {
   static_assert(16 * PITCH * 4 * THREADS / 32 <= SMEM_BYTES, "the epilogue fits into the ring");
 };
 
-// ---- kernel
+// ---- a tile
 
+// The sums of one lane, and how they come about.
 template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
-__global__ void __launch_bounds__(Sm80<T, A_MAJOR, B_MAJOR, TILE>::THREADS, sizeof(T) == 2 ? 2 : 1)
-    gemm_sm80_kernel(__grid_constant__ Problem const p) {
+struct Sm80Sums {
   using S = Sm80<T, A_MAJOR, B_MAJOR, TILE>;
-  uint32_t const ring = ptx::smem_u32(dynamic_shared<unsigned char>());
-  int const lane = static_cast<int>(threadIdx.x) % 32;
-  int const warp = static_cast<int>(threadIdx.x) / 32;
-  int const m_warp = warp / TILE::WARPS_N * S::WM;
-  int const n_warp = warp % TILE::WARPS_N * S::WN;
-  int64_t const all = count_work<TILE::BM, TILE::BN>(p);
+  float at[S::MMA_M][S::MMA_N][4] = {};
 
-  for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
-    Work const work = find_work<TILE::BM, TILE::BN, S::BK>(p, index);
-    T const* gA = p.A.corner<T>(p.inner, work.z, work.m0, work.k0) + S::A::own(p.A.ld);
-    T const* gB = p.B.corner<T>(p.inner, work.z, work.n0, work.k0) + S::B::own(p.B.ld);
-    int const ms = static_cast<int>(min(int64_t{TILE::BM}, p.M - work.m0));
-    int const ns = static_cast<int>(min(int64_t{TILE::BN}, p.N - work.n0));
-    int64_t left = work.k1 - work.k0;  // of K, not yet asked for
+  __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
+  __device__ static int warp() { return static_cast<int>(threadIdx.x) / 32; }
+  __device__ static int m_warp() { return warp() / TILE::WARPS_N * S::WM; }
+  __device__ static int n_warp() { return warp() % TILE::WARPS_N * S::WN; }
+
+  // Sums over `left` of K, which begin where the sources stand.
+  template <class SourceA, class SourceB>
+  __device__ void multiply(SourceA& a, SourceB& b, int64_t left) {
+    uint32_t const ring = ptx::smem_u32(dynamic_shared<unsigned char>());
     int const steps = static_cast<int>((left + S::BK - 1) / S::BK);
-    float sums[S::MMA_M][S::MMA_N][4] = {};
-
     auto const fill = [&](int step) {
       if (left > 0) {
         uint32_t const stage = ring + step % SM80_STAGES * S::STAGE_BYTES;
         int const ks = static_cast<int>(min(int64_t{S::BK}, left));
-        S::A::fill(stage, gA, p.A.ld, ms, ks);
-        S::B::fill(stage + S::A::BYTES, gB, p.B.ld, ns, ks);
-        gA += p.A.step_k(S::BK);
-        gB += p.B.step_k(S::BK);
+        S::A::fill(stage, a, ks);
+        S::B::fill(stage + S::A::BYTES, b, ks);
+        a.advance();
+        b.advance();
         left -= S::BK;
       }
       ptx::cp_async_commit_group();  // an empty one too: a step is a group
@@ -221,10 +236,10 @@ __global__ void __launch_bounds__(Sm80<T, A_MAJOR, B_MAJOR, TILE>::THREADS, size
         if (row % S::MMA_M == 0) {
 #pragma unroll
           for (int n = 0; n < S::MMA_N / 2; ++n) {
-            S::B::load(rB[k_step % 2][n], sB, n_warp, n * 16, k_step * 2);
+            S::B::load(rB[k_step % 2][n], sB, n_warp(), n * 16, k_step * 2);
           }
         }
-        S::A::load(rA[row % 2], sA, m_warp, row % S::MMA_M * 16, k_step * 2);
+        S::A::load(rA[row % 2], sA, m_warp(), row % S::MMA_M * 16, k_step * 2);
       };
 
       // multiply a row of mma while the fragments of the next are on their way
@@ -235,40 +250,63 @@ __global__ void __launch_bounds__(Sm80<T, A_MAJOR, B_MAJOR, TILE>::THREADS, size
         if (row + 1 < ROWS) load(row + 1);
 #pragma unroll
         for (int n = 0; n < S::MMA_N; ++n) {
-          uint32_t const(&b)[4] = rB[row / S::MMA_M % 2][n / 2];
-          mma<T>(sums[row % S::MMA_M][n], rA[row % 2], {b[n % 2], b[n % 2 + 2]});
+          uint32_t const(&rB_now)[4] = rB[row / S::MMA_M % 2][n / 2];
+          mma<T>(at[row % S::MMA_M][n], rA[row % 2], {rB_now[n % 2], rB_now[n % 2 + 2]});
         }
       }
     }
-
-    // epilogue: 16 rows of the warp at a time, through its own part of the ring
     ptx::cp_async_wait_group<0>();
     __syncthreads();
-    float* const staged = dynamic_shared<float>() + warp * 16 * S::PITCH;
+  }
+
+  // finish(m, n, vector) of 4 neighbours along n, m and n in the tile: 16 rows of the warp at a
+  // time, through its own part of the ring.
+  template <class Finish>
+  __device__ void each(Finish&& finish) const {
+    constexpr int WIDTH = 4;
+    constexpr int ACROSS = S::WN / WIDTH;
+    float* const staged = dynamic_shared<float>() + warp() * 16 * S::PITCH;
 #pragma unroll
     for (int m = 0; m < S::MMA_M; ++m) {
 #pragma unroll
       for (int n = 0; n < S::MMA_N; ++n) {
-        float* const to = staged + lane / 4 * S::PITCH + n * 8 + lane % 4 * 2;
-        store_vec<2>(to, Vec<float, 2>{sums[m][n][0], sums[m][n][1]});
-        store_vec<2>(to + 8 * S::PITCH, Vec<float, 2>{sums[m][n][2], sums[m][n][3]});
+        float* const to = staged + lane() / 4 * S::PITCH + n * 8 + lane() % 4 * 2;
+        store_vec<2>(to, Vec<float, 2>{at[m][n][0], at[m][n][1]});
+        store_vec<2>(to + 8 * S::PITCH, Vec<float, 2>{at[m][n][2], at[m][n][3]});
       }
       __syncwarp();
-      constexpr int WIDTH = 4;
-      constexpr int ACROSS = S::WN / WIDTH;
 #pragma unroll 1
-      for (int i = lane; i < 16 * ACROSS; i += 32) {
+      for (int i = lane(); i < 16 * ACROSS; i += 32) {
         int const row = i / ACROSS;
         int const column = i % ACROSS * WIDTH;
-        int const tile_row = m_warp + m * 16 + row;
-        if (tile_row < ms) {
-          finish(p.epilogue, work.row + tile_row, work.n0 + n_warp + column,
-                 load_vec<WIDTH>(staged + row * S::PITCH + column));
-        }
+        finish(m_warp() + m * 16 + row, n_warp() + column,
+               load_vec<WIDTH>(staged + row * S::PITCH + column));
       }
       __syncwarp();
     }
     __syncthreads();  // the next work fills the ring again
+  }
+};
+
+// ---- kernel
+
+template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
+__global__ void __launch_bounds__(Sm80<T, A_MAJOR, B_MAJOR, TILE>::THREADS, sizeof(T) == 2 ? 2 : 1)
+    gemm_sm80_kernel(__grid_constant__ Problem const p) {
+  using S = Sm80<T, A_MAJOR, B_MAJOR, TILE>;
+  int64_t const all = count_work<TILE::BM, TILE::BN>(p);
+
+  for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
+    Work const work = find_work<TILE::BM, TILE::BN, S::BK>(p, index);
+    int const ms = static_cast<int>(min(int64_t{TILE::BM}, p.M - work.m0));
+    int const ns = static_cast<int>(min(int64_t{TILE::BN}, p.N - work.n0));
+    Sm80Source<T, A_MAJOR, typename S::A> a(p.A, p, work, work.m0, ms);
+    Sm80Source<T, B_MAJOR, typename S::B> b(p.B, p, work, work.n0, ns);
+    Sm80Sums<T, A_MAJOR, B_MAJOR, TILE> sums;
+    sums.multiply(a, b, work.k1 - work.k0);
+    sums.each([&](int m, int n, Vec<float, 4> const& v) {
+      if (m < ms) finish(p.epilogue, work.row + m, work.n0 + n, v);
+    });
   }
 }
 

@@ -38,6 +38,28 @@ void gemm_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm90_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm90_f16(cudaStream_t stream, Problem const& problem, Tile tile);
 
+// Any problem, by the rung that choose() finds; p.splits is its choice too.
+//   workspace  f32, any size: room for the parts of split-K
+//   variant    0, or what is_variant() says;  tf32  f32 operands may be rounded to it
+void multiply(cudaStream_t stream, DType dtype, Problem p, Out workspace, int64_t variant,
+              bool tf32);
+
+// ---- split-K
+
+// Parts of K: as many as fill the chip once, each of at least 512, if D fits `room` so often.
+inline int choose_splits(Problem const& p, int64_t tiles, int64_t room, int sms) {
+  constexpr int64_t LEAST_K = 512;
+  int64_t const filling = sms / std::max<int64_t>(tiles, 1);
+  int64_t const size = std::max<int64_t>(p.batch * p.M * p.N, 1);
+  return static_cast<int>(std::max<int64_t>(std::min({filling, p.K / LEAST_K, room / size}), 1));
+}
+
+// The first pass: p with the sums of each split in `parts` for D.
+Problem to_parts(Problem p, float* parts);
+
+// The second: D = epilogue(the sum of the parts), in their order.
+void sum_splits(cudaStream_t stream, Problem const& p, float const* parts);
+
 // Whether each line of every matrix of the operand begins at a multiple of WIDTH elements.
 template <typename T>
 bool is_aligned(Operand const& operand, int width) {
