@@ -8,19 +8,18 @@ wherever the arrays fit that variant; where they do not, the next simpler one ru
 """
 
 # As csrc/kernels/gemm/variants.h numbers them: a rung alone leaves the tile to choose().
-_VARIANTS = {
-    "gemm": {
-        "simt": 10,
-        "simt_128x128": 11,
-        "simt_64x64": 12,
-        "sm80": 20,
-        "sm80_128x128": 21,
-        "sm80_64x64": 22,
-        "sm90": 30,
-        "sm90_128x256": 31,
-        "sm90_128x128": 32,
-    }
+_LADDER = {
+    "simt": 10,
+    "simt_128x128": 11,
+    "simt_64x64": 12,
+    "sm80": 20,
+    "sm80_128x128": 21,
+    "sm80_64x64": 22,
+    "sm90": 30,
+    "sm90_128x256": 31,
+    "sm90_128x128": 32,
 }
+_VARIANTS = {"gemm": _LADDER, "conv": _LADDER}
 
 _preferred = dict.fromkeys(_VARIANTS, 0)
 _tf32 = False

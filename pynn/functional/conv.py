@@ -6,7 +6,7 @@
 fprop is a matrix product (N P Q, R S C) times (R S C, K), whose left matrix has a window of x in
 each row. It is R S times as large as x, so it is made and used in blocks that stay in the cache and
 is never kept: wgrad makes it again. dgrad multiplies dy by one tap of the weight at a time and adds
-the product to the pixels that the tap reads.
+the product to the pixels that the tap reads. The kernels, in csrc/kernels/conv/, never make it.
 Chellapilla, Puri, Simard 2006, "High performance convolutional neural networks for document
 processing".
 """
@@ -15,10 +15,12 @@ import numpy as np
 
 from pynn.autograd import Function
 from pynn.backend import array_module, widen
+from pynn.functional.broadcast import sum_to_native
+from pynn.functional.convolve import dgrad_native, fprop_native, wgrad_native
 from pynn.functional.linear import as_rows, check_dtypes, column_sums
 from pynn.functional.window import (
     Geometry,
-    Line,
+    NativeLine,
     add_taps,
     as_pair,
     blocks,
@@ -58,6 +60,18 @@ class _Convolution(Function):
         db = column_sums(as_rows(wide)).astype(w.dtype, copy=False) if need_b[0] else None
         return dx, dw, db
 
+    def forward_native(self, x, w, b=None):
+        self.x, self.w = x, w
+        return self.product_native(x, w, b)
+
+    def backward_native(self, dy):
+        need_x, need_w, *need_b = self.needs
+        dx = self.gradient_x_native(dy) if need_x else None
+        dw = self.gradient_w_native(dy) if need_w else None
+        if not need_b:
+            return dx, dw
+        return dx, dw, sum_to_native(as_rows(dy), dy.shape[-1:]) if need_b[0] else None
+
 
 class Conv2d(_Convolution):
     """y = b + x * w (cross-correlation);  dx = dgrad(dy, w), dw = wgrad(x, dy), db = dy summed over
@@ -75,6 +89,22 @@ class Conv2d(_Convolution):
 
     def gradient_w(self, x, dy):
         return wgrad(x, dy, self.w.shape, self.geometry, self.groups)
+
+    def product_native(self, x, w, b):
+        size = self.geometry.output_size(x.shape[1:3], w.shape[1:3])
+        y = array_module(x).empty((x.shape[0], *size, w.shape[0]), x.dtype)
+        fprop_native(x, w, b, y, self.geometry)
+        return y
+
+    def gradient_x_native(self, dy):
+        dx = array_module(dy).empty_like(self.x)
+        dgrad_native(dy, self.w, None, dx, self.geometry)
+        return dx
+
+    def gradient_w_native(self, dy):
+        dw = array_module(dy).empty_like(self.w)
+        wgrad_native(self.x, dy, dw, self.geometry)
+        return dw
 
 
 class ConvTranspose2d(_Convolution):
@@ -98,12 +128,28 @@ class ConvTranspose2d(_Convolution):
     def gradient_w(self, x, dy):
         return wgrad(dy, x, self.w.shape, self.geometry, self.groups)
 
+    def product_native(self, x, w, b):
+        shape = (x.shape[0], *self.size, w.shape[3] * self.groups)
+        y = array_module(x).empty(shape, x.dtype)
+        dgrad_native(x, w, b, y, self.geometry)
+        return y
 
-class Conv1d(Line, Conv2d):
+    def gradient_x_native(self, dy):
+        dx = array_module(dy).empty_like(self.x)
+        fprop_native(dy, self.w, None, dx, self.geometry)
+        return dx
+
+    def gradient_w_native(self, dy):
+        dw = array_module(dy).empty_like(self.w)
+        wgrad_native(dy, self.x, dw, self.geometry)
+        return dw
+
+
+class Conv1d(NativeLine, Conv2d):
     """Conv2d of height 1: x (N, L, C), w (K, R, C / groups), b (K,) or left out, y (N, P, K)."""
 
 
-class ConvTranspose1d(Line, ConvTranspose2d):
+class ConvTranspose1d(NativeLine, ConvTranspose2d):
     """ConvTranspose2d of height 1: x (N, P, K), w (K, R, C / groups), b (C,), y (N, L, C)."""
 
 

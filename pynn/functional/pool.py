@@ -16,6 +16,7 @@ from pynn.functional.reduce import mean
 from pynn.functional.window import (
     Geometry,
     Line,
+    NativeLine,
     add_taps,
     as_pair,
     check_fits,
@@ -272,25 +273,15 @@ def _along(array, axis, start, stop):
     return array[(slice(None),) * axis + (slice(start, stop),)]
 
 
-class _NativeLine(Line):
-    """Line, and the same for the kernels."""
-
-    def forward_native(self, x):
-        return super().forward_native(x[:, None])[:, 0]
-
-    def backward_native(self, dy):
-        return super().backward_native(dy[:, None])[:, 0]
-
-
-class MaxPool1d(_NativeLine, MaxPool2d):
+class MaxPool1d(NativeLine, MaxPool2d):
     """MaxPool2d of height 1: x (N, L, C), y (N, P, C)."""
 
 
-class AvgPool1d(_NativeLine, AvgPool2d):
+class AvgPool1d(NativeLine, AvgPool2d):
     """AvgPool2d of height 1: x (N, L, C), y (N, P, C)."""
 
 
-class AdaptiveAvgPool1d(_NativeLine, AdaptiveAvgPool2d):
+class AdaptiveAvgPool1d(NativeLine, AdaptiveAvgPool2d):
     """AdaptiveAvgPool2d of height 1: x (N, L, C), y (N, P, C)."""
 
 

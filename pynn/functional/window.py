@@ -50,13 +50,30 @@ class Line:
     """
 
     def forward(self, *arrays):
-        return super().forward(*(a[:, None] if a.ndim == 3 else a for a in arrays))[:, 0]
+        return super().forward(*_as_images(arrays))[:, 0]
 
     def backward(self, dy):
-        gradients = super().backward(dy[:, None])
-        if gradients.__class__ is not tuple:
-            gradients = (gradients,)
-        return tuple(d[:, 0] if d is not None and d.ndim == 4 else d for d in gradients)
+        return _as_lines(super().backward(dy[:, None]))
+
+
+class NativeLine(Line):
+    """Line, and the same for the kernels."""
+
+    def forward_native(self, *arrays):
+        return super().forward_native(*_as_images(arrays))[:, 0]
+
+    def backward_native(self, dy):
+        return _as_lines(super().backward_native(dy[:, None]))
+
+
+def _as_images(arrays):
+    return (a[:, None] if a.ndim == 3 else a for a in arrays)
+
+
+def _as_lines(gradients):
+    if gradients.__class__ is not tuple:
+        gradients = (gradients,)
+    return tuple(d[:, 0] if d is not None and d.ndim == 4 else d for d in gradients)
 
 
 def padded(x, padding, value=0):

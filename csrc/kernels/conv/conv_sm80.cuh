@@ -1,0 +1,95 @@
+// conv_sm80.cuh — convolution on tensor cores through mma.sync: every GPU from Ampere on.
+//
+//   T = f16 | bf16, or f32 rounded to tf32;  f32 sums; fprop, dgrad, wgrad; problem: conv.cuh
+//   pointers aligned to 16 bytes, C and K of a group multiples of 8 (tf32: 4)
+//
+//   The ring, the tiles, their picture and the mainloop are gemm_sm80.cuh's. A chunk of 16 bytes of
+//   an operand of windows is 8 channels of one pixel; where the pixel is padding, or the window does
+//   not exist, cp.async fills in zeros and reads nothing.
+//
+//            GEMM_K ──►  r s c                 a thread keeps, of each of its windows, where it
+//          ┌───────────┬───────────┬──         begins, and one (tap, tap, channel) for all of them,
+//   window │ tap 0,0   │ tap 0,1   │           which it advances by BK with carries
+//     m    │ c0 c8 ..  │ c0 c8 ..  │
+//          └───────────┴───────────┴──
+//
+//   bytes  sizeof(T) (MK N/BN + NK M/BM) from L2: windows overlap, so from HBM about x + w + y
+//   FLOPs  2 GEMM_M GEMM_N GEMM_K        bound: tensor cores once C and K ≳ 64
+//
+//   CUTLASS, media/docs/implicit_gemm_convolution.md
+
+#pragma once
+
+#include "kernels/conv/source.cuh"
+#include "kernels/conv/variants.h"
+#include "kernels/gemm/gemm_sm80.cuh"
+
+namespace pynn::conv {
+
+template <Pass PASS>
+inline constexpr Major A_MAJOR = PASS == Pass::wgrad ? Major::MN : Major::K;
+template <Pass PASS>
+inline constexpr Major B_MAJOR = PASS == Pass::fprop ? Major::K : Major::MN;
+
+template <typename T, Pass PASS, class TILE>
+using Sm80 = gemm::Sm80<T, A_MAJOR<PASS>, B_MAJOR<PASS>, TILE>;
+
+// CTAs on a multiprocessor: two of the large tile would leave too few registers for the windows.
+template <typename T, class TILE>
+inline constexpr int SM80_CTAS = sizeof(T) == 2 && TILE::BM < 128 ? 2 : 1;
+
+template <typename T, Pass PASS, class TILE>
+__global__ void __launch_bounds__(Sm80<T, PASS, TILE>::THREADS, SM80_CTAS<T, TILE>)
+    conv_sm80_kernel(__grid_constant__ Problem const p) {
+  using S = Sm80<T, PASS, TILE>;
+  using A = typename S::A;
+  using B = typename S::B;
+  gemm::Problem const& g = p.gemm;
+  int64_t const all = gemm::count_work<TILE::BM, TILE::BN>(g);
+
+  for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
+    Work const work = gemm::find_work<TILE::BM, TILE::BN, S::BK>(g, index);
+    gemm::Sm80Sums<T, A_MAJOR<PASS>, B_MAJOR<PASS>, TILE> sums;
+    auto const multiply = [&](auto&& a, auto&& b) { sums.multiply(a, b, work.k1 - work.k0); };
+    if constexpr (PASS == Pass::fprop) {
+      int const ns = static_cast<int>(min(int64_t{TILE::BN}, g.N - work.n0));
+      multiply(WindowSource<T, A>(p, work),
+               gemm::Sm80Source<T, Major::K, B>(g.B, g, work, work.n0, ns));
+    } else if constexpr (PASS == Pass::dgrad) {
+      multiply(WindowSource<T, A>(p, work), FilterSource<T, B>(p, work));
+    } else {
+      int const ms = static_cast<int>(min(int64_t{TILE::BM}, g.M - work.m0));
+      multiply(gemm::Sm80Source<T, Major::MN, A>(g.A, g, work, work.m0, ms),
+               PixelSource<T, B>(p, work));
+    }
+    sums.each(Finish(p, work));
+  }
+}
+
+template <typename T, Pass PASS, class TILE>
+void launch_sm80(cudaStream_t stream, Problem const& p) {
+  using S = Sm80<T, PASS, TILE>;
+  launch(conv_sm80_kernel<T, PASS, TILE>,
+         gemm::grid_of(gemm::count_work<TILE::BM, TILE::BN>(p.gemm)), S::THREADS, S::SMEM_BYTES,
+         stream, p);
+}
+
+template <typename T, class TILE>
+void launch_sm80_pass(cudaStream_t stream, Problem const& p) {
+  switch (p.pass) {
+    case Pass::fprop:
+      return launch_sm80<T, Pass::fprop, TILE>(stream, p);
+    case Pass::dgrad:
+      return launch_sm80<T, Pass::dgrad, TILE>(stream, p);
+    case Pass::wgrad:
+      return launch_sm80<T, Pass::wgrad, TILE>(stream, p);
+  }
+}
+
+template <typename T>
+void run_sm80(cudaStream_t stream, Problem const& p, Tile tile) {
+  if (tile == Tile::large) return launch_sm80_pass<T, gemm::LargeTile>(stream, p);
+  launch_sm80_pass<T, gemm::SmallTile>(stream, p);
+}
+
+}  // namespace pynn::conv

@@ -1,0 +1,39 @@
+// variants.h — the rungs of the convolution ladder as conv.cu calls them.
+//
+// Each takes one problem of conv.cuh: a pass, or one phase of a strided dgrad, over `splits` parts of
+// GEMM_K; with several, D is the workspace.
+
+#pragma once
+
+#include "common/array.h"
+#include "common/launch.h"
+
+#include "kernels/conv/conv.cuh"
+#include "kernels/gemm/variants.h"
+
+namespace pynn::conv {
+
+using gemm::Rung;
+using gemm::Tile;
+
+// f32, f16, bf16; any shape, any alignment.
+void conv_simt(cudaStream_t stream, DType dtype, Problem const& problem, Tile tile);
+
+// Operands aligned to 16 bytes, and so C and K of a group: multiples of 8 (tf32: 4).
+void conv_sm80_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
+void conv_sm80_f16(cudaStream_t stream, Problem const& problem, Tile tile);
+void conv_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
+
+// Whether every piece of `width` elements of both operands, which lies within one tap and one group,
+// begins at a multiple of its own size.
+template <typename T>
+bool is_aligned(Problem const& p, int width) {
+  auto const starts_right = [&](void const* pointer) {
+    return reinterpret_cast<uintptr_t>(pointer) % (sizeof(T) * width) == 0;
+  };
+  return starts_right(p.gemm.A.ptr) && starts_right(p.gemm.B.ptr) &&
+         p.shape.group_C() % width == 0 &&
+         (p.pass == Pass::fprop || p.shape.group_K() % width == 0);
+}
+
+}  // namespace pynn::conv
