@@ -107,7 +107,8 @@ def to_device(array, device):
     """The array on that device; itself if it is there already."""
     kind, number = parse_device(device)
     if kind == "cpu":
-        return array if isinstance(array, np.ndarray) else _cupy.asnumpy(array)
+        on_cpu = isinstance(array, (np.ndarray, np.generic))
+        return np.asarray(array) if on_cpu else _cupy.asnumpy(array)
     xp = cupy()
     if not xp.cuda.is_available():
         raise RuntimeError(

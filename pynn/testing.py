@@ -250,13 +250,14 @@ def forward(op, arrays, native=False):
     with np.errstate(all="ignore"):
         ys = node.forward_native(*backend.contiguous(arrays)) if native else node.forward(*arrays)
     ys = ys if isinstance(ys, tuple) else (ys,)
-    return [np.asarray(y) for y in ys], node
+    return [backend.to_device(y, "cpu") for y in ys], node
 
 
 def backward(node, dys, native=False):
     with np.errstate(all="ignore"):
         dxs = node.backward_native(*backend.contiguous(dys)) if native else node.backward(*dys)
-    return list(dxs) if isinstance(dxs, tuple) else [dxs]
+    dxs = dxs if isinstance(dxs, tuple) else (dxs,)
+    return [None if dx is None else backend.to_device(dx, "cpu") for dx in dxs]
 
 
 # ------------------------------------------------------------------ bounds

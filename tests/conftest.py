@@ -1,8 +1,11 @@
 """Fixtures for all tests: a fixed seed before each, PyTorch for the comparisons that have it."""
 
+import gpu
 import pytest
 
 import pynn
+
+gpu.set_up()
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,127 @@
+"""The kernels of the GPU with the simulator's interface, so that whatever is asked of the one can
+be asked of the other, unchanged: `pynn check --device cuda`, and the tests of the kernels.
+
+A launcher of `pynn._cuda` takes arrays on the GPU; here it takes NumPy arrays, as that of
+`pynn._sim` does. They travel to the device and back around each call, as misaligned as they are,
+between guards that no kernel may write to.
+"""
+
+import sys
+
+import numpy as np
+
+from pynn import backend
+
+GUARD = 1024  # bytes on either side
+ALIGNED = 256  # an address on the device is that on the host, modulo this
+PATTERN = 0xA5
+
+
+class OnDevice:
+    """The launchers of `module`, whose arrays are `xp`'s, called with NumPy arrays.
+
+    A call raises RuntimeError if the kernel fails or writes beyond its arrays.
+    """
+
+    def __init__(self, module, xp):
+        self._module, self._xp = module, xp
+
+    def set_schedule(self, *names, **options):
+        """Nothing: a GPU runs threads in the order it likes."""
+
+    def __getattr__(self, name):
+        launcher = getattr(self._module, name)
+        if not callable(launcher):
+            return launcher
+
+        def launch(*args):
+            spans = [_Span(self._xp, group) for group in _groups(_arrays(args))]
+            launcher(*(self._there(arg, spans) for arg in args))
+            for span in spans:
+                span.bring_back(name)
+
+        return launch
+
+    def _there(self, argument, spans):
+        if isinstance(argument, (list, tuple)):
+            return type(argument)(self._there(a, spans) for a in argument)
+        if not isinstance(argument, np.ndarray):
+            return argument
+        if not argument.flags.c_contiguous:  # no kernel takes it: what counts is the refusal
+            return self._xp.empty((*argument.shape, 2), argument.dtype)[..., 0]
+        return next(found for span in spans if (found := span.find(argument)) is not None)
+
+
+class _Span:
+    """Arrays that share memory, and their bytes on the device between two guards."""
+
+    def __init__(self, xp, arrays):
+        self.arrays = arrays
+        self.start = min(map(_address, arrays))
+        size = max(_address(a) + a.nbytes for a in arrays) - self.start
+        self.room = xp.empty(size + 2 * GUARD + ALIGNED, np.uint8)
+        self.first = GUARD + (self.start - _address(self.room) - GUARD) % ALIGNED
+        self.stop = self.first + size
+        room = np.full(self.room.size, PATTERN, np.uint8)
+        for a in arrays:
+            room[self._place(a)] = _bytes(a)
+        self.room[...] = xp.asarray(room)
+
+    def _place(self, array):
+        first = self.first + _address(array) - self.start
+        return slice(first, first + array.nbytes)
+
+    def find(self, array):
+        """The array on the device, None if it is not of this span."""
+        if not any(a is array for a in self.arrays):
+            return None
+        return self.room[self._place(array)].view(array.dtype).reshape(array.shape)
+
+    def bring_back(self, name):
+        room = self.room if isinstance(self.room, np.ndarray) else self.room.get()
+        around = np.concatenate([room[: self.first], room[self.stop :]])
+        if written := np.count_nonzero(around != PATTERN):
+            raise RuntimeError(
+                f"[{name}] expected nothing written beyond the arrays, got {written} bytes of it"
+            )
+        for a in self.arrays:
+            if a.flags.writeable:
+                _bytes(a)[...] = room[self._place(a)]
+
+
+def _arrays(arguments):
+    for argument in arguments:
+        if isinstance(argument, (list, tuple)):
+            yield from _arrays(argument)
+        elif isinstance(argument, np.ndarray) and argument.flags.c_contiguous:
+            yield argument
+
+
+def _groups(arrays):
+    """The arrays, those together that overlap: an output may be an input."""
+    groups, end = [], -1
+    for a in sorted(arrays, key=_address):
+        if _address(a) >= end:
+            groups.append([])
+        groups[-1].append(a)
+        end = max(end, _address(a) + a.nbytes)
+    return groups
+
+
+def _address(array):
+    return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+
+
+def _bytes(array):
+    return array.reshape(-1).view(np.uint8)
+
+
+def replace_simulator():
+    """Let the GPU's kernels stand where this process would find the simulator's.
+
+    Raises RuntimeError if there is no `pynn._cuda`, or no CuPy.
+    """
+    module = backend.kernel_module("cuda")
+    if module is None:
+        raise RuntimeError("[device] expected pynn._cuda, got none: see `pynn info`")
+    sys.modules["pynn._sim"] = backend._modules["sim"] = OnDevice(module, backend.cupy())
