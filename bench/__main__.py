@@ -1,5 +1,8 @@
 """python -m bench [FAMILY ...]: verify and time kernels beside their peers. Also `peaks`, `train`,
 `report`, `status`: each says more with --help.
+
+Exit code 1: a result was refused; 3: a kernel has left the device unusable, and the same command
+with --resume goes on behind it.
 """
 
 import argparse
@@ -8,6 +11,7 @@ import json
 import os
 import sys
 
+LOST = 3  # exit code
 COMMANDS = {
     "peaks": "bench.peaks",
     "train": "bench.train.run",
@@ -36,9 +40,7 @@ def families(argv):
     from bench import libraries, run, table
     from pynn import backend
 
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description=__doc__.split("\n")[0], parents=[threads]
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, parents=[threads])
     parser.add_argument("family", nargs="*", metavar="FAMILY", help="default: all; see --list")
     parser.add_argument("--list", action="store_true", help="show families, cases and peers")
     words = "cpu or cuda (default: cuda if there is one)"
@@ -57,6 +59,8 @@ def families(argv):
     parser.add_argument("--resume", action="store_true", help=words)
     parser.add_argument("--quick", action="store_true", help="small shapes, short turns")
     parser.add_argument("--seconds", type=float, help="for each arm of a row")
+    words = "give up the device if a row takes longer than that (default: never)"
+    parser.add_argument("--limit", type=float, default=0.0, metavar="SECONDS", help=words)
     args = parser.parse_args(argv)
     device = args.device or ("cuda" if backend.cuda_available() else "cpu")
     scale = "quick" if args.quick or device == "cpu" else "full"
@@ -70,6 +74,7 @@ def families(argv):
         variants=_variants(args.variant or ["native" if device == "cuda" else "reference"]),
         peers=() if peers == ("none",) else peers,
         seconds=args.seconds or (0.1 if args.quick else 0.2),
+        limit=args.limit,
         **({"passes": tuple(args.passes)} if args.passes else {}),
     )
     found, absent = libraries.find(plan.peers, device)
@@ -77,12 +82,25 @@ def families(argv):
     refused, done = 0, set()
     if args.resume and args.json and os.path.exists(args.json):
         name = devices.facts(device)["device"]
-        done = {run.identity(row) for row in run.load([args.json]) if row["device"] == name}
-    for row in run.rows(names, scale, plan, args.op, done):
+        known = [row for row in run.load([args.json]) if row["device"] == name]
+        done = {run.identity(row) for row in known if "skipped" not in row}
+
+    def keep(row):
         print(table.line(row), flush=True)
-        refused += "refused" in row
         if args.json:
             run.append(args.json, row)
+
+    def last(row):
+        keep(row)
+        os._exit(LOST)
+
+    try:
+        for row in run.rows(names, scale, plan, args.op, done, last):
+            keep(row)
+            refused += "refused" in row
+    except run.LostDeviceError as error:
+        print(f"the device is lost: {error}", file=sys.stderr)
+        return LOST
     if refused:
         print(f"{refused} refused: a result that is not right is not timed", file=sys.stderr)
     return 1 if refused else 0

@@ -5,14 +5,18 @@ A family is a file bench/<family>.py with `cases(scale)`, which yields its cases
 the bytes of these formulae are compared with those that the kernels ask for).
 """
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
+from pynn import backend
+
 SCALES = ("full", "quick", "tiny")
 WANTED = {"backward": None, "dgrad": 0, "wgrad": 1}  # pass -> the one input with a gradient
-_POOL = np.random.default_rng(0).standard_normal(1_000_003).astype(np.float32)
+_device = "cpu"  # where numbers are drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +95,31 @@ def _backward(library, function, arrays, dy, wanted):
 # ------------------------------------------------------------------ data
 
 
+@contextlib.contextmanager
+def drawn_on(device):
+    """Let `normal` give arrays on that device: a host takes seconds for what a GPU times in
+    microseconds.
+    """
+    global _device
+    former, _device = _device, device
+    try:
+        yield
+    finally:
+        _device = former
+
+
+@functools.cache
+def _pool(device):
+    numbers = np.random.default_rng(0).standard_normal(1_000_003).astype(np.float32)
+    return backend.to_device(numbers, device)
+
+
 def normal(*shape, scale=1.0, start=0):
     """Normal numbers, out of a million drawn once: a fast draw of any size. `start` shifts them."""
     size = int(np.prod(shape, dtype=np.int64))
-    numbers = np.resize(np.roll(_POOL, -start), size).reshape(shape)
+    pool = _pool(_device)
+    xp = backend.array_module(pool)
+    numbers = xp.tile(xp.roll(pool, -start), -(-size // pool.size))[:size].reshape(shape)
     return numbers if scale == 1.0 else numbers * np.float32(scale)
 
 

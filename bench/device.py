@@ -231,12 +231,8 @@ class TorchClock(_Clock):
 
     def capture(self, function):
         graph = self.torch.cuda.CUDAGraph()
-        side = self.torch.cuda.Stream()
-        side.wait_stream(self.torch.cuda.current_stream())
-        with self.torch.cuda.stream(side):
-            function()
-        self.torch.cuda.current_stream().wait_stream(side)
-        with self.torch.cuda.graph(graph):
+        function()
+        with self.torch.cuda.graph(graph, stream=self.torch.cuda.current_stream()):
             function()
         return graph.replay
 
@@ -250,6 +246,18 @@ def use_stream(device):
 @functools.cache
 def _stream():
     return backend.cupy().cuda.Stream(non_blocking=True)
+
+
+def alive(device):
+    """Whether the device still answers: an illegal access by one kernel fails all that follow."""
+    if device != "cuda":
+        return True
+    try:
+        backend.cupy().cuda.Device().synchronize()
+        backend.cupy().zeros(1).get()
+    except Exception:  # of whatever kind, it says that nothing more can be done
+        return False
+    return True
 
 
 def free(device):

@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
-# A day with a GPU, in 25 minutes: build, test, sanitize, measure, time.
+# A day with a GPU, in 25 minutes: build, test, measure, time, sanitize.
 #
 #   bench/gpu_day.sh OUT            all stages, in order of importance
 #   bench/gpu_day.sh OUT STAGE...   those alone: build peaks tests kernels steps sanitize fallback
 #                                   compiled probe table
 #
 # For a machine with a GPU, nvcc, PyTorch, CuPy and no package index. Each stage has a cap of time
-# and leaves what it has when that is over; one that ended well is not run again (remove its line
-# from OUT/stages.tsv to do so). Without a GPU its stages say "no GPU", and the build is real.
+# and leaves what it has when that is over. Start it again with the same OUT, on the same machine or
+# a fresh one, and it goes on: a stage that ended well is not run again (remove its line from
+# OUT/stages.tsv to do so), and those cut off go on where they were. A kernel that hangs or ruins
+# the CUDA context ends one process, not the stage. Without a GPU its stages say "no GPU", and the
+# build is real.
 #
-#   OUT/rows.jsonl    a line for each row of a bench     OUT/log.txt     what the stages printed
-#   OUT/train.jsonl   whole training steps               OUT/table.txt   one screen, printed last
-#   OUT/peaks.json    the device's measured limits       OUT/report/     the page, with its plots
+#   OUT/rows.jsonl    a line for each row of a bench     OUT/log.txt       what the stages printed
+#   OUT/train.jsonl   whole training steps               OUT/table.txt     one screen, printed last
+#   OUT/peaks.json    the device's measured limits       OUT/report.html   the page, with its plots
 #
-#   GPU_DAY_PYTHON   the interpreter (python3)
-#   GPU_DAY_BUILD    keep: take the modules that are there; fresh (default): build what has changed
-#   GPU_DAY_CAP      seconds for any stage, in place of its own
+#   GPU_DAY_PYTHON    the interpreter (python3)
+#   GPU_DAY_BUILD     keep: take the modules that are there; fresh (default): build what has changed
+#   GPU_DAY_CAP       seconds for any stage, in place of its own
+#   GPU_DAY_SECONDS   for all of it (1500): the stages that come after wait for the next start
 set -uo pipefail
 
 out=${1:?"usage: bench/gpu_day.sh OUT [STAGE...]"}
@@ -28,21 +32,67 @@ log=$out/log.txt
 state=$out/stages.tsv # stage, result, seconds
 work=${TMPDIR:-/tmp}/pynn-gpu-day
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+export PATH=$PATH:/usr/local/cuda/bin
+mkdir -p "$work"
 touch "$state" "$log"
 
 all="build peaks tests kernels steps sanitize fallback compiled probe table"
-declare -A caps=([build]=300 [peaks]=40 [tests]=150 [kernels]=420 [steps]=180 [sanitize]=160
-  [fallback]=60 [compiled]=120 [probe]=30 [table]=40) # 25 minutes in all, with the build cold
+declare -A caps=([build]=240 [peaks]=40 [tests]=240 [kernels]=420 [steps]=150 [sanitize]=150
+  [fallback]=100 [compiled]=100 [probe]=30 [table]=30) # 25 minutes in all, with the build cold
+families="linear conv attention norm softmax optim activation embedding pool reduce dropout"
+families+=" arithmetic" # in order of importance; others that bench/ has come behind
 
-has_gpu() { nvidia-smi -L 2>/dev/null | grep -q GPU; }
+# ---- what the stages share ---------------------------------------------------------------------
 
 # Ends a stage that needs a GPU where there is none: 77 is "skipped".
-need_gpu() { has_gpu || { echo "no GPU"; exit 77; }; }
+need_gpu() { nvidia-smi -L 2>/dev/null | grep -q GPU || { echo "no GPU"; exit 77; }; }
+
+# Ends a stage that needs the kernels where they were not built.
+need_kernels() {
+  need_gpu
+  "$python" -c "from pynn import backend; raise SystemExit(backend.kernel_module('cuda') is None)" ||
+    { echo "no pynn._cuda: the stage build comes first"; exit 1; }
+}
+
+# A command in a limit of its own; it ends with its stage, too.
+within() {
+  local seconds=$1
+  shift
+  timeout --kill-after=5 "$seconds" "$@" &
+  wait $!
+}
+
+# python -m bench, again from the next row on where a kernel left the device unusable (code 3).
+bench() {
+  local code=3 starts=0
+  while [ $code = 3 ] && [ $((starts += 1)) -le 8 ]; do
+    within 400 "$python" -m bench "$@" --resume --json "$out/rows.jsonl"
+    code=$?
+  done
+  return $code
+}
+
+# The tests that are marked for a GPU and match a word, four at a time where pytest-xdist is there.
+gpu_tests() {
+  local four=()
+  "$python" -c "import xdist" 2>/dev/null && four=(-n 4)
+  "$python" -m pytest -q -m gpu -p no:cacheprovider "${four[@]}" tests/test_gpu.py -k "$1"
+}
+
+all_families() {
+  local found name
+  found=$("$python" -c "from bench import run; print(*run.families())")
+  for name in $families $found; do echo "$name"; done | awk '!seen[$0]++' |
+    grep -Fx "$(tr ' ' '\n' <<<"$found")"
+}
+
+sources() { find csrc tools CMakeLists.txt pyproject.toml -type f -exec sha256sum {} + | sha256sum; }
 
 # ---- stages ------------------------------------------------------------------------------------
 
 # A wheel, without isolation and without an index; its modules are put beside the sources.
 stage_build() {
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
   if [ "${GPU_DAY_BUILD:-fresh}" = keep ]; then
     "$python" -c "import pynn; print('kept:', pynn.__file__)"
     return
@@ -62,6 +112,7 @@ with zipfile.ZipFile(sys.argv[1]) as wheel:
 print("built:", ", ".join(modules) or "no native module")
 PYTHON
   "$python" -c "from pynn import backend; m = backend.kernel_module('cuda'); print(m and m.build_info())"
+  sources >"$work/built"
 }
 
 stage_peaks() {
@@ -69,69 +120,76 @@ stage_peaks() {
   "$python" -m bench peaks --device cuda --json "$out/peaks.json"
 }
 
-# Every kernel against its reference, then the tests that are marked for a GPU.
+# Every kernel against its reference; then all tests of kernels, and of the wrappers of PTX.
 stage_tests() {
-  need_gpu
-  "$python" -c "from pynn.check import run; raise SystemExit(run((), device='cuda'))"
-  local checked=$?
-  "$python" -m pytest -q -m gpu -p no:cacheprovider
-  local tested=$?
-  [ $tested = 5 ] && tested=0 # none is marked
-  return $((checked | tested))
+  need_kernels
+  local family result=0 names
+  "$python" -m pynn info
+  names=$("$python" -c "from pynn.cases import FAMILIES; print(*FAMILIES)")
+  for family in $names; do
+    within 40 "$python" -m pynn check "$family" --device cuda ||
+      { echo "pynn check $family: code $?"; result=1; }
+  done
+  gpu_tests "not by_cupy_alone" || result=1
+  return $result
 }
 
-# The families in order of importance, 16 bits before 32: a cap cuts off the least, and the next run
-# goes on there.
+# 16 bits before 32: a cap cuts off the least, and the next start goes on there.
 stage_kernels() {
-  need_gpu
+  need_kernels
   local result=0 family
-  for family in linear conv attention norm softmax optim activation embedding pool reduce dropout arithmetic; do
-    [ -f "bench/$family.py" ] || continue
-    "$python" -m bench "$family" --dtype bfloat16 --resume --json "$out/rows.jsonl" || result=1
+  for family in $(all_families); do
+    bench "$family" --dtype bfloat16 --seconds 0.1 --limit 40 || result=1
   done
-  for family in linear softmax norm optim activation; do
-    "$python" -m bench "$family" --dtype float32 --resume --json "$out/rows.jsonl" || result=1
+  for family in linear softmax norm optim activation conv; do
+    bench "$family" --dtype float32 --seconds 0.1 --limit 40 || result=1
   done
   return $result
 }
 
 stage_steps() {
-  need_gpu
-  "$python" -m bench train --device cuda --json "$out/train.jsonl"
-}
-
-stage_sanitize() {
-  need_gpu
-  local tool result=0 ours=()
-  command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer"; return 1; }
-  compute-sanitizer --help 2>&1 | grep -q -- --kernel-regex && ours=(--kernel-regex kns=pynn)
-  for tool in memcheck racecheck initcheck synccheck; do
-    echo "compute-sanitizer $tool"
-    timeout 39 compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 \
-      "${ours[@]}" "$python" -m bench.small_shapes || result=1
+  need_kernels
+  local step result=0
+  for step in gpt2 resnet50 digits-cnn digits-mlp; do
+    grep -qs "\"case\": \"$step\".*\"arms\"" "$out/train.jsonl" && continue
+    within 60 "$python" -m bench train "$step" --device cuda --json "$out/train.jsonl" || result=1
   done
   return $result
 }
 
-# The tests again as on a machine without a compiler: a copy of the tree, without pynn._cuda.
+# initcheck sees each kernel that writes, the others ours alone.
+stage_sanitize() {
+  need_kernels
+  local tool result=0 options sanitizer
+  sanitizer=$(command -v compute-sanitizer) || { echo "no compute-sanitizer"; return 1; }
+  for tool in memcheck racecheck synccheck initcheck; do
+    options=(--tool $tool --error-exitcode 9 --report-api-errors no --print-limit 20)
+    options+=(--destroy-on-device-error kernel)
+    [ $tool = memcheck ] && options+=(--padding 512)
+    [ $tool = racecheck ] && options+=(--racecheck-deadlock-timeout 2000)
+    [ $tool != initcheck ] && options+=(--kernel-name kns=pynn)
+    echo "compute-sanitizer $tool"
+    # shellcheck disable=SC2046  # a list of words
+    within 36 "$sanitizer" "${options[@]}" "$python" -m bench.small_shapes --launch \
+      $(all_families) || { echo "$tool: code $?"; result=1; }
+  done
+  return $result
+}
+
+# Without pynn._cuda, as on a machine without a compiler: the references by CuPy.
 stage_fallback() {
   need_gpu
-  rm -rf "$work/fallback"
-  mkdir -p "$work/fallback"
-  cp -r pynn bench tests pyproject.toml "$work/fallback/"
-  rm -f "$work"/fallback/pynn/_cuda*.so
-  cd "$work/fallback" && export PYTHONPATH=$PWD
-  "$python" -m bench.small_shapes --reference || return 1
-  "$python" -m pytest -q -m gpu -p no:cacheprovider
-  local tested=$?
-  [ $tested = 5 ] || return $tested
+  local result=0
+  within 60 "$python" -m bench.small_shapes --reference || result=1
+  gpu_tests "by_cupy_alone or reference" || result=1
+  return $result
 }
 
 # torch.compile takes seconds for each case, so it gets a stage of its own.
 stage_compiled() {
-  need_gpu
+  need_kernels
   "$python" -m bench softmax norm activation --dtype bfloat16 --peer compile --seconds 0.05 \
-    --json "$out/rows.jsonl"
+    --limit 90 --json "$out/rows.jsonl"
 }
 
 stage_probe() {
@@ -140,16 +198,28 @@ stage_probe() {
 }
 
 stage_table() {
-  [ -s "$out/rows.jsonl" ] && "$python" -m bench report "$out/rows.jsonl" --out "$out/report"
+  [ -s "$out/rows.jsonl" ] && "$python" -m bench report "$out/rows.jsonl" --out "$work/report" &&
+    cp "$work/report/index.html" "$out/report.html"
   "$python" -m bench.day_table "$out" | tee "$out/table.txt"
 }
 
 # ---- one after another ----------------------------------------------------------------------------
 
 if [ "${1:-}" = --inside ]; then # in a process of its own, so that `timeout` ends all of it
+  trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
   "stage_$2"
   exit
 fi
+
+# Whether a stage is done, and what it left is here: a fresh machine has no build, and no peaks.
+done_before() {
+  grep -q "^$1	done" "$state" || return 1
+  case $1 in
+    build) [ "${GPU_DAY_BUILD:-fresh}" = keep ] || [ "$(sources)" = "$(cat "$work/built" 2>&1)" ] ;;
+    peaks) "$python" -m bench peaks --known "$out/peaks.json" ;;
+    table) false ;;
+  esac
+}
 
 stages=${*:-$all}
 failed=0
@@ -160,19 +230,28 @@ for stage in $stages; do
   esac
 done
 for stage in $stages; do
-  if [ "$stage" != table ] && grep -q "^$stage	done" "$state"; then
+  if done_before "$stage"; then
     echo "$stage: done before"
     continue
   fi
   start=$SECONDS
   cap=${GPU_DAY_CAP:-${caps[$stage]}}
+  left=$((${GPU_DAY_SECONDS:-1500} - SECONDS))
+  if [ "$stage" != table ]; then
+    left=$((left - caps[table]))
+    if [ $left -lt 15 ]; then
+      echo "$stage: not begun, for the time is over"
+      continue
+    fi
+    [ "$cap" -gt $left ] && cap=$left
+  fi
   printf '\n==== %s, at most %s s\n' "$stage" "$cap" >>"$log"
   timeout --kill-after=10 "$cap" bash "bench/gpu_day.sh" "$out" --inside "$stage" 2>&1 |
     tee -a "$log" | tail -n 45
   case ${PIPESTATUS[0]} in
     0) result="done" ;;
     77) result="no GPU" ;;
-    124 | 137) result="out of time" ;;
+    124 | 137 | 143) result="out of time" ;;
     *) result="failed"; failed=1 ;;
   esac
   sed -i "/^$stage	/d" "$state"

@@ -85,9 +85,15 @@ class Torch:
             raise AbsentError("this PyTorch sees no GPU")
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = False
+        self.stream = torch.cuda.Stream() if device == "cuda" else None
 
+    @contextlib.contextmanager
     def ready(self):
-        return contextlib.nullcontext()
+        """Work on a stream of our own: a backward runs on its forward's stream, and CUDA's default
+        one cannot be captured.
+        """
+        with self.torch.cuda.stream(self.stream):
+            yield
 
     def function(self, case):
         F, run = self.torch.nn.functional, case.torch or case.run
@@ -135,7 +141,8 @@ class CuBlasLt(Torch):
         former = self.torch.backends.cuda.preferred_blas_library()
         self.torch.backends.cuda.preferred_blas_library("cublaslt")
         try:
-            yield
+            with super().ready():
+                yield
         finally:
             self.torch.backends.cuda.preferred_blas_library(former)
 
@@ -187,9 +194,12 @@ class Attention(Torch):
             raise AbsentError("for attention alone")
         return super().function(case)
 
+    @contextlib.contextmanager
     def ready(self):
         attention = importlib.import_module("torch.nn.attention")
-        return attention.sdpa_kernel(getattr(attention.SDPBackend, self.backend))
+        backend = getattr(attention.SDPBackend, self.backend)
+        with super().ready(), attention.sdpa_kernel(backend):
+            yield
 
 
 class CudnnAttention(Attention):

@@ -50,10 +50,15 @@ def measure(device, seconds=0.5) -> dict:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "clocks": devices.clocks(device),
     }
+    keep(found)
+    return found
+
+
+def keep(found):
+    """Let other commands find the peaks of that device."""
     path = peaks_file(found["device"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")
-    return found
 
 
 def text(found):
@@ -176,7 +181,12 @@ def main(argv) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--seconds", type=float, default=0.5, help="for each of them")
     parser.add_argument("--json", metavar="FILE", help="write them to a file, too")
+    words = "take over what was measured earlier and written with --json"
+    parser.add_argument("--known", metavar="FILE", help=words)
     args = parser.parse_args(argv)
+    if args.known:
+        keep(json.loads(Path(args.known).read_text()))
+        return 0
     found = measure(args.device or ("cuda" if backend.cuda_available() else "cpu"), args.seconds)
     print(text(found))
     if args.json:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import pynn
 from bench import device as devices
 from bench import libraries, peaks, verify
-from bench.case import WANTED, normal
+from bench.case import WANTED, drawn_on, normal
 from bench.timing import Neighbours, Timing, alternate
 from pynn import backend, dtypes, testing
 
@@ -34,6 +35,11 @@ class Plan:
     peers: tuple = ("torch",)
     seconds: float = 0.2  # for each arm of a row
     passes: tuple = ("forward", "backward", "dgrad", "wgrad", "step")
+    limit: float = 0.0  # seconds for a whole row, after which the device is taken for lost; 0: none
+
+
+class LostDeviceError(Exception):
+    """The device answers no more; a process that is started afresh finds it well again."""
 
 
 def families() -> list[str]:
@@ -50,9 +56,12 @@ def family_cases(name, scale):
     return list(module.cases(scale))
 
 
-def rows(names, scale, plan, ops=None, done=()):
+def rows(names, scale, plan, ops=None, done=(), last=None):
     """Yield a row for each case, pass, dtype and variant, as each is done; `ops` alone if given,
     and without those whose `identity` is in `done`.
+
+    Raises LostDeviceError after a row that has ruined the device. One that takes longer than
+    plan.limit is given to `last`, which must end the process: nothing else can.
     """
     devices.use_stream(plan.device)
     peers, absent = libraries.find(plan.peers, plan.device)
@@ -64,10 +73,32 @@ def rows(names, scale, plan, ops=None, done=()):
                     continue
                 for dtype, variant in itertools.product(plan.types, plan.variants):
                     what = (name, case.op, direction, case.shape, dtype, variant)
-                    if what not in done:
+                    if what in done:
+                        continue
+                    start = dict(zip(IDENTITY, what, strict=True))
+                    with _limited(plan, start, last):
                         row = _row(case, direction, dtype, variant, plan, peers, absent, limits)
-                        yield dict(zip(IDENTITY, what, strict=True)) | row
-                        devices.free(plan.device)
+                    yield start | row
+                    if "refused" in row and not devices.alive(plan.device):
+                        raise LostDeviceError(row["refused"])
+                    devices.free(plan.device)
+
+
+@contextlib.contextmanager
+def _limited(plan, start, last):
+    def give_up():
+        words = f"expected an answer within {plan.limit:g} s, got none"
+        last(start | provenance(plan.device) | {"refused": words})
+
+    timer = threading.Timer(plan.limit, give_up) if plan.limit else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        if timer:
+            timer.cancel()
 
 
 def identity(row):
@@ -190,12 +221,15 @@ def verified(ours, case, direction, dtype):
     none is skipped, facts["skipped"] says why.
     """
     wanted = dtypes.as_dtype(dtype)
-    on_device = [backend.to_device(testing.cast(a, wanted), ours.device) for a in case.inputs()]
+    with drawn_on(ours.device):
+        inputs = case.inputs()
+    on_device = [testing.cast(backend.to_device(a, ours.device), wanted) for a in inputs]
     dy = None
     if direction in WANTED:
         with backend.use_kernels("reference"):
             y = _first(ours, case, "forward", on_device, None)[0]
-        dy = backend.to_device(normal(*y.shape, start=7).astype(wanted), ours.device)
+        with drawn_on(ours.device):
+            dy = normal(*y.shape, start=7).astype(wanted)
     with ours.ready(), backend.trace() as paths, launched() as kernels:
         got = _first(ours, case, direction, on_device, dy)
     native = ours.kernels == "native"

@@ -87,6 +87,8 @@ class _Span:
         for a in self.arrays:
             if a.flags.writeable:
                 _bytes(a)[...] = room[self._place(a)]
+            elif (_bytes(a) != room[self._place(a)]).any():
+                raise ValueError(f"[{name}] expected a writeable array, got a read-only one")
 
 
 def _arrays(arguments):
