@@ -1,6 +1,7 @@
 """Arithmetic of one or two arrays: one pass over memory.
 
-bytes  forward (inputs + 1) n sizeof(T); backward of a product 5 n: a, b and dy in, da and db out
+bytes  forward (inputs + 1) n sizeof(T); backward of a product 5 n: a, b and dy in, da and db out;
+       the kernels take dy twice, in a launch for each of the two
        a gradient that is dy itself, as that of a sum, moves nothing and is not timed
 FLOPs  counted as 1 an element                           bound: memory
 """
@@ -17,19 +18,20 @@ def cases(scale):
         n = math.prod(shape)
         yield _binary("add", lambda F, x, y: x + y, shape, {"forward": 3 * n})
         both = {"forward": 3 * n, "backward": 5 * n}
-        yield _binary("mul", lambda F, x, y: x * y, shape, both)
+        yield _binary("mul", lambda F, x, y: x * y, shape, both, {"backward": (n, 0)})
         yield _unary("exp", lambda F, x: x.exp(), shape)
         yield _unary("sin", lambda F, x: x.sin(), shape)
         yield _bias(shape)
 
 
-def _binary(op, run, shape, elements):
+def _binary(op, run, shape, elements, extra=None):
     return Case(
         op=op,
         shape=named(*shape),
         run=run,
         inputs=lambda: [normal(*shape), normal(*shape, start=5)],
         elements=elements,
+        extra=extra or {},
         flops=dict.fromkeys(elements, math.prod(shape)),
     )
 

@@ -30,6 +30,8 @@ class Case:
     inputs    () -> arrays; floats are cast to the row's dtype and get a gradient, others stay
     torch     as run, with torch.nn.functional; without it `run` serves both
     fixed     {pass: bytes of other types, whatever the row's dtype}
+    extra     {pass: (numbers, bytes)} that pynn's kernels move on top: partial results, and what
+              one launch leaves for the next; counted against them, so no part of `bytes`
     matrix    whether tensor cores do the arithmetic, so that FLOPs bound it, too
     random    whether two libraries need not agree
     labels    words for plots: {"n": ...} puts the case into a sweep over n
@@ -43,6 +45,7 @@ class Case:
     flops: dict
     torch: Callable | None = None
     fixed: dict = dataclasses.field(default_factory=dict)
+    extra: dict = dataclasses.field(default_factory=dict)
     matrix: bool = False
     random: bool = False
     labels: dict = dataclasses.field(default_factory=dict)
@@ -54,6 +57,13 @@ class Case:
     def bytes(self, direction, itemsize) -> int:
         """The least that the pass must move through memory in a dtype of that many bytes."""
         return self.elements[direction] * itemsize + self.fixed.get(direction, 0)
+
+    def moved(self, direction, itemsize) -> int:
+        """What pynn's kernels move for the pass, if caches hold all that a launch asks for twice;
+        what the kernels' headers say.
+        """
+        numbers, others = self.extra.get(direction, (0, 0))
+        return self.bytes(direction, itemsize) + numbers * itemsize + others
 
     def prepare(self, library, direction, sets, dys):
         """Functions, one for each set of inputs, that run the pass once and give its results.

@@ -1,10 +1,12 @@
-"""python -m bench.count [FAMILY ...]: the bytes of the formulae beside those that the kernels ask
-for, counted by the simulator's race variant, which observes every access to the arrays of a call.
+"""python -m bench.count [FAMILY ...]: the bytes of the formulae beside those that kernels move,
+counted by the simulator's race variant, which observes every access to the arrays of a call.
 
     PYNN_SIM_MODULE=.../_sim.so python -m bench.count        a build of that variant
 
-A line of JSON for each of the tiny cases whose pass runs by kernels alone. What a kernel reads
-twice is counted twice, from the cache or not; an atomic is counted as a store.
+A line of JSON for each of the tiny cases, in which
+    moved    counts a byte once in each launch that loads it and once in each that stores it
+    asked    counts it for each thread, from the cache or not; an atomic as a store
+    kernels  are the launchers; none, and no counts, where a part of the pass is not by kernels
 """
 
 import json
@@ -16,7 +18,7 @@ from pynn import backend, dtypes, testing
 
 
 def counts(names, types=("float32", "bfloat16")):
-    """Yield {family, op, pass, shape, dtype, formula, counted, kernels} for each case.
+    """Yield {family, op, pass, shape, dtype, formula, moved, asked, kernels} for each case.
 
     Raises RuntimeError if the simulator in use is not the race variant.
     """
@@ -31,21 +33,18 @@ def counts(names, types=("float32", "bfloat16")):
         for case in run.family_cases(name, "tiny"):
             for direction in case.passes:
                 for dtype in types:
-                    try:
-                        counted, kernels = _count(sim, library, case, direction, dtype)
-                    except AttributeError:  # a build from before this kernel was there
-                        continue
-                    if kernels:
-                        yield {
-                            **{"family": name, "op": case.op, "pass": direction},
-                            **{"shape": case.shape, "dtype": dtype, "counted": counted},
-                            "formula": case.bytes(direction, dtypes.as_dtype(dtype).itemsize),
-                            "kernels": sorted(kernels),
-                        }
+                    size = dtypes.as_dtype(dtype).itemsize
+                    row = {"family": name, "op": case.op, "pass": direction}
+                    row |= {"shape": case.shape, "dtype": dtype}
+                    moved, asked, kernels = _count(sim, library, case, direction, dtype)
+                    yield row | {
+                        **{"formula": case.moved(direction, size), "kernels": kernels},
+                        **{"moved": moved, "asked": asked},
+                    }
 
 
 def _count(sim, library, case, direction, dtype):
-    """(bytes, names of the launchers); no names where a part of the pass is not by kernels."""
+    """(bytes moved, bytes asked for, names of the launchers)."""
     wanted = dtypes.as_dtype(dtype)
     pynn.manual_seed(0)
     arrays = [testing.cast(a, wanted) for a in case.inputs()]
@@ -60,9 +59,9 @@ def _count(sim, library, case, direction, dtype):
         call()
         found = sim.counters()
         if any(path != "native" for _, path in paths.counts):
-            return 0, set()
-        total = found["global_load_bytes"] + found["global_store_bytes"]
-        return total, set(kernels)
+            return 0, 0, []
+        asked = found["global_load_bytes"] + found["global_store_bytes"]
+        return found["distinct_bytes"], asked, sorted(kernels)
 
 
 if __name__ == "__main__":

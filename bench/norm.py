@@ -3,7 +3,10 @@
 bytes  layer_norm, rms_norm  forward (2 n + weights) sizeof(T), backward 3 n and the weights and
                              their gradients
        batch_norm            forward 3 n: the statistics take a pass of their own; backward 5 n
-       statistics            4 bytes each
+       statistics            8 bytes each
+       the kernels' own      partial sums of dw and db, 16 P C, P teams;  batch_norm: of one split,
+                             moments 48 C and statistics again 16 C, backward 80 C and w again
+                             csrc/kernels/norm/layer_norm.cu, group_norm.cu
 FLOPs  5 an element forward, 8 backward                  bound: memory
 """
 
@@ -38,10 +41,16 @@ def _layer_norm(rows, C):
         torch=lambda F, x, w, b: F.layer_norm(x, (C,), w, b),
         inputs=lambda: [normal(rows, C), 1 + normal(C, scale=0.1), normal(C, scale=0.1, start=3)],
         elements={"forward": 2 * n + 2 * C, "backward": 3 * n + 3 * C},
-        fixed={"forward": 8 * rows, "backward": 8 * rows},
+        fixed={"forward": 16 * rows, "backward": 16 * rows},
+        extra={"backward": (0, _parts(rows, C))},
         flops={"forward": 5 * n, "backward": 8 * n},
         labels={"n": C},
     )
+
+
+def _parts(rows, C):
+    """Bytes of the partial sums, out of the first kernel and into the second."""
+    return 16 * C * min(max(1, rows // 4), 2048 if C <= 512 else 512 if C <= 2048 else 256)
 
 
 def _rms_norm(rows, C):
@@ -53,7 +62,8 @@ def _rms_norm(rows, C):
         torch=lambda F, x, w: F.rms_norm(x, (C,), w, 1e-5),
         inputs=lambda: [normal(rows, C), 1 + normal(C, scale=0.1)],
         elements={"forward": 2 * n + C, "backward": 3 * n + 2 * C},
-        fixed={"forward": 4 * rows, "backward": 4 * rows},
+        fixed={"forward": 8 * rows, "backward": 8 * rows},
+        extra={"backward": (0, _parts(rows, C))},
         flops={"forward": 5 * n, "backward": 8 * n},
         labels={"n": C},
     )
@@ -71,6 +81,7 @@ def _batch_norm(shape):
         ).permute(0, 2, 3, 1),
         inputs=lambda: [normal(*shape), 1 + normal(C, scale=0.1), normal(C, scale=0.1, start=3)],
         elements={"forward": 3 * n + 2 * C, "backward": 5 * n + 3 * C},
-        fixed={"forward": 8 * C, "backward": 8 * C},
+        fixed={"forward": 16 * C, "backward": 16 * C},
+        extra={"forward": (0, 64 * C), "backward": (C, 80 * C)},
         flops={"forward": 5 * n, "backward": 8 * n},
     )

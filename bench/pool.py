@@ -1,6 +1,7 @@
 """Pooling of images, channels last.
 
-bytes  (pixels in + pixels out) sizeof(T), forward and backward
+bytes  (pixels in + pixels out) sizeof(T), forward and backward; max_pool2d a byte more for each
+       pixel out, which says where it came from; avg_pool2d 4 a row for how many it is the mean of
 FLOPs  1 for each pixel of a window                      bound: memory
 """
 
@@ -36,6 +37,7 @@ def cases(scale):
             torch=_torch(op, kernel, stride, padding),
             inputs=lambda image=image: [normal(*image)],
             elements=dict.fromkeys(passes, pixels + results),
+            fixed=dict.fromkeys(passes, {"max_pool2d": results, "avg_pool2d": 4 * P}.get(op, 0)),
             flops=dict.fromkeys(passes, results * kernel * kernel),
         )
 

@@ -1,6 +1,6 @@
 """Reductions of rows and of columns.
 
-bytes  (rows C + results) sizeof(T)
+bytes  (rows C + results) sizeof(T), and of a maximum 4 a result for where it was
 FLOPs  1 an element                                      bound: memory
 """
 
@@ -33,6 +33,7 @@ def _case(op, run, rows, C, results, torch=None):
         torch=torch,
         inputs=lambda: [normal(rows, C)],
         elements={"forward": rows * C + results},
+        fixed={"forward": 4 * results if op.startswith("max") else 0},
         flops={"forward": rows * C},
         labels={"n": C} if rows * C == 1 << 24 else {},
     )

@@ -3,7 +3,9 @@
 bytes  softmax, log_softmax  forward 2 n sizeof(T), backward 3 n sizeof(T)
                              csrc/kernels/softmax/softmax.cu, rows that stay on chip; longer
                              ones are read once more, and the share of the peak shows it
-       cross_entropy         forward n sizeof(T) and 8 a row for the label; backward 2 n
+       cross_entropy         forward n sizeof(T), and 24 a row: label, max, sum, loss, weight;
+                             backward 2 n, 16 a row, and 8; the sum of the losses takes a launch of
+                             its own, 8 a row and 8      csrc/kernels/softmax/cross_entropy.cu
 FLOPs  4 n                                               bound: memory
 """
 
@@ -50,7 +52,8 @@ def _cross_entropy(rows, C):
         run=lambda F, x, labels: F.cross_entropy(x, labels),
         inputs=lambda: [normal(rows, C, scale=2.0), integers(C, rows)],
         elements={"forward": n, "backward": 2 * n},
-        fixed={"forward": 8 * rows, "backward": 8 * rows},
+        fixed={"forward": 24 * rows, "backward": 16 * rows + 8},
+        extra={"forward": (0, 8 * rows + 8)},
         flops={"forward": 4 * n, "backward": 4 * n},
         labels={"n": C},
     )

@@ -448,6 +448,7 @@ void fill_simulator(py::module_& module) {
         counts["async_bytes"] = c.async_bytes;
         counts["global_load_bytes"] = c.global_load_bytes;
         counts["global_store_bytes"] = c.global_store_bytes;
+        counts["distinct_bytes"] = c.distinct_bytes;
         return counts;
       },
       "What the kernels did since reset_counters(); the bytes of global loads and stores are "

@@ -27,9 +27,10 @@ struct Options {
   size_t stack_bytes = 64 << 10;
 };
 
-// What the kernels of this process did since the last reset.  The last two are known in the race-detector build alone,
+// What the kernels of this process did since the last reset.  The last three are known in the race-detector build alone,
 // which observes every access: bytes of the arrays that Python handed over, by instruction, by TMA or by cp.async.  What
-// TMA multicasts is loaded once, what lies outside of a tensor never; an atomic counts as a store.
+// TMA multicasts is loaded once, what lies outside of a tensor never; an atomic counts as a store.  distinct_bytes counts
+// a byte once in each launch that loads it and once in each that stores it: what must move even if caches hold the rest.
 struct Counters {
   uint64_t launches = 0;
   uint64_t blocks = 0;
@@ -38,6 +39,7 @@ struct Counters {
   uint64_t async_bytes = 0;  // moved by TMA and cp.async, filled-in zeros included
   uint64_t global_load_bytes = 0;
   uint64_t global_store_bytes = 0;
+  uint64_t distinct_bytes = 0;
 };
 
 Options& options();

@@ -60,7 +60,8 @@ struct Touch {
 
 struct Cell {
   uint32_t launch = 0;
-  bool atomic = false, async = false;  // of the write
+  bool atomic = false, async = false;   // of the write
+  bool loaded = false, stored = false;  // in this launch, by anyone
   Touch write;
   Touch read[2];
 };
@@ -234,13 +235,11 @@ const char* name(Access kind) {
 void touch(const Actor& actor, const void* p, size_t bytes, Access kind) {
   State& s = state();
   const bool in_shared = shared_block(p) != nullptr;
-  if (!in_shared) {
-    if (gang->stacks.contains(p)) return;
-    // not the launch's parameters, which the kernel reads from the host's stack
-    if (handed_over(p))
-      (kind == Access::READ ? counters().global_load_bytes : counters().global_store_bytes) +=
-          bytes;
-  }
+  if (!in_shared && gang->stacks.contains(p)) return;
+  // not the launch's parameters, which the kernel reads from the host's stack
+  const bool in_array = !in_shared && handed_over(p);
+  if (in_array)
+    (kind == Access::READ ? counters().global_load_bytes : counters().global_store_bytes) += bytes;
   const Touch now{s.gang, actor.clock, actor.agent, actor.site};
   uintptr_t address = reinterpret_cast<uintptr_t>(p);
   for (size_t i = 0; i < bytes; ++i, ++address) {
@@ -248,6 +247,11 @@ void touch(const Actor& actor, const void* p, size_t bytes, Access kind) {
     if (c.launch != s.launch || (in_shared && c.write.gang != s.gang && c.read[0].gang != s.gang)) {
       c = Cell();
       c.launch = s.launch;
+    }
+    if (in_array) {
+      bool& seen = kind == Access::READ ? c.loaded : c.stored;
+      counters().distinct_bytes += !seen;
+      seen = true;
     }
     const void* byte = reinterpret_cast<const void*>(address);
     if (c.write.agent >= 0) {

@@ -17,7 +17,8 @@
 //             elements, or scalars over 2,048) online, in one pass by a CTA, with smoothing in two
 //   gradient  a team of 8, 32 or 256 threads a row, 4 vectors each in flight; nothing is summed
 //
-//   bytes  forward (C sizeof(T) + 20) rows, gradient (2 C sizeof(T) + 20) rows      bound: memory
+//   bytes  forward (C sizeof(T) + 24) rows, gradient (2 C sizeof(T) + 20) rows, total 8 rows
+//   bound: memory
 //   FLOPs  about 3 and an exponential an element, 5 and one for the gradient
 //   deterministic
 //
