@@ -170,13 +170,37 @@ def pool():
 
 def gemm():
     """Matrix products around the edges of tiles and of the ring's stages, in all three layouts."""
-    from pynn.functional.linear import Linear, LinearActivation, Matmul
+    from pynn.functional.linear import FeedForward, Linear, LinearActivation, Matmul
 
     sizes = [(1, 1, 1), (31, 33, 32), (65, 64, 63), (129, 72, 40), (8, 200, 136), (3, 0, 2)]
     affine = [_normal((M, K), (N, K), (N,), scale=1) for M, K, N in sizes]
     product = [_normal((2, M, K), (K, N), scale=1) for M, K, N in sizes[:4]]
     fused = [lambda name=name: LinearActivation(name) for name in LinearActivation.functions]
-    return [(Linear, affine), (Matmul, product)] + [(op, affine[:3]) for op in fused]
+    two = [_normal((9, 24), (40, 24), (16, 40), (40,), (16,), scale=0.3)]
+    two += [_normal((33, 7), (31, 7), (5, 31), scale=0.3)]
+    return (
+        [(Linear, affine), (Matmul, product)]
+        + [(op, affine[:3]) for op in fused]
+        + [(lambda name=name: FeedForward(name), two) for name in ("relu", "gelu")]
+    )
+
+
+def attention():
+    """Products, softmax and dropout in turn: every key seen, the past alone, with a bias, with
+    dropout.
+    """
+    from pynn.functional.attention import ScaledDotProductAttention
+
+    def case(N, T, S, D, *more):
+        return _normal((N, 2, T, D), (N, 2, S, D), (N, 2, S, D + 1), *more, scale=1.0)
+
+    cases = [case(1, 7, 9, 8), case(2, 33, 31, 4), case(1, 1, 1, 1), case(0, 3, 3, 2)]
+    return [
+        (lambda: ScaledDotProductAttention(0.5), cases),
+        (lambda: ScaledDotProductAttention(0.5, None, True), cases),
+        (lambda: ScaledDotProductAttention(0.5), [case(2, 5, 9, 8, (5, 9))]),
+        (lambda: ScaledDotProductAttention(0.5, None, False, (0.25, 7, 0)), cases),
+    ]
 
 
 FAMILIES = {
@@ -189,4 +213,5 @@ FAMILIES = {
     "embedding": embedding,
     "pool": pool,
     "gemm": gemm,
+    "attention": attention,
 }

@@ -46,7 +46,10 @@ def train_arguments(parser, argv):
 
     words = f"one of those that --list shows (default: {recipes.DEFAULT})"
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=words)
-    parser.add_argument("--list", action="store_true", help="show all recipes and exit")
+    words = "show all recipes, with the figures that they last reached, and exit"
+    parser.add_argument("--list", action="store_true", help=words)
+    words = "run every recipe and say which reach their goals; with --quick, whose loss falls"
+    parser.add_argument("--all", action="store_true", help=words)
     run = parser.add_argument_group("the run")
     words = "where all is left (default: runs/RECIPE, or RECIPE-2, ... if that is taken)"
     run.add_argument("--out", metavar="FOLDER", help=words)
@@ -61,13 +64,19 @@ def train_arguments(parser, argv):
     run.add_argument("--json", action="store_true", help="print the result, or the list, as JSON")
     recipe = _recipe_class(parser, argv)
     parser.set_defaults(recipe_class=recipe)
-    if recipe is not None:
+    if recipe is None:
+        return
+    title = "options of all recipes"
+    if _name(recipe) in recipes.names():
         parser.epilog = f"{_name(recipe)}: {recipes.summary(_name(recipe))}"
-        _add_options(parser, recipe, f"options of {_name(recipe)}")
+        title = f"options of {_name(recipe)}"
+    _add_options(parser, recipe, title)
 
 
 def _recipe_class(parser, argv):
-    """The recipe that is meant, found before its own options are known; None for --list."""
+    """The recipe that is meant, found before its own options are known; None for --list, and for
+    --all the base of them all.
+    """
     from pynn import recipes
     from pynn.recipes import _folder
     from pynn.recipes._recipe import Recipe
@@ -77,6 +86,8 @@ def _recipe_class(parser, argv):
     args, _ = first.parse_known_args([a for a in argv if a not in ("-h", "--help")])
     if args.list:
         return None
+    if args.all:
+        return Recipe
     if args.recipe is None and _is_folder(args.resume):
         return recipes.load(_folder.read(args.resume)["recipe"])
     return recipes.load(args.recipe or args.resume or recipes.DEFAULT)
@@ -110,14 +121,18 @@ def _name(recipe):
 
 
 def train(args):
-    """Train a recipe."""
-    from pynn.recipes import _folder
+    """Train a recipe, or all of them."""
+    from pynn.recipes import _figures, _folder
 
     if args.list:
-        return _list(args)
+        return _figures.show(args.json)
     kind = args.recipe_class
     given = {name: getattr(args, name) for name in kind.options()}
     given = {name: value for name, value in given.items() if value is not None}
+    if args.all:
+        for words in filter(None, (args.recipe, args.resume is not None and "--resume")):
+            raise ValueError(f"[train] expected --all or {words}, got both")
+        return _figures.run(args.quick, args.out, args.overwrite, not args.no_plots, given)
     if args.save_every is not None and args.save_every < 1:
         raise ValueError(f"[train] save_every: expected a positive number, got {args.save_every}")
     if args.resume is not None:
@@ -173,19 +188,6 @@ def _resumed_recipe(folder, kind, given):
                 f"[train] {name}: expected {was}, with which the run was begun, got {value}"
             )
     return kind(**{**config["options"], **given})
-
-
-def _list(args):
-    from pynn import recipes
-
-    rows = {name: recipes.summary(name) for name in recipes.names()}
-    if args.json:
-        print(json.dumps(rows))
-    else:
-        width = max(map(len, rows))
-        for name, words in rows.items():
-            print(f"{name:<{width}}  {words}")
-    return 0
 
 
 # ------------------------------------------------------------------ predict

@@ -185,7 +185,8 @@ def test_predict_needs_a_recipe_that_reads_images(tmp_path, monkeypatch, capsys)
 def test_list_and_help(capsys):
     code, out, _ = in_process(capsys, "train", "--list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == recipes.names()
+    names = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert names == recipes.names()
     assert json.loads(in_process(capsys, "train", "--list", "--json")[1]).keys() == set(
         recipes.names()
     )

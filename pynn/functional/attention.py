@@ -6,12 +6,15 @@ import numpy as np
 
 from pynn import dtypes, random
 from pynn.autograd import Function
-from pynn.backend import array_module, sum_to, widen
+from pynn.backend import array_module, contiguous, native, sum_to, widen
 from pynn.functional.activation import float_input
 from pynn.functional.arithmetic import astype
+from pynn.functional.broadcast import meet, sum_to_native
+from pynn.functional.dropout import Dropout
 from pynn.functional.embedding import integers
 from pynn.functional.linear import check_dtypes
 from pynn.functional.loss import quiet
+from pynn.functional.product import NN, NT, TN, cast, multiply
 from pynn.tensor import Tensor
 
 
@@ -24,7 +27,8 @@ class ScaledDotProductAttention(Function):
     Q (..., T, D), K (..., S, D), V (..., S, E), bias broadcasts to (..., T, S). A row without any
     key, by `keep` (bools that broadcast likewise), by causality (key s for query t if s <= t) or by
     a bias of -inf, gives zeros and no gradient. Kept are P, T S numbers a head, and the inputs; the
-    dropout is drawn again. With `weights` P~ is the second output.
+    dropout is drawn again. With `weights` P~ is the second output. The kernels are those of the
+    products, of softmax and of dropout, one after another: S and P cross memory.
     Vaswani et al. 2017, arXiv:1706.03762.
     """
 
@@ -97,6 +101,69 @@ class ScaledDotProductAttention(Function):
                 dk = xp.matmul(ds.swapaxes(-1, -2), widen(self.q))
                 dk = dk.astype(self.k.dtype, copy=False)
         return (dq, dk, dv, dbias) if need_bias else (dq, dk, dv)
+
+    def forward_native(self, q, k, v, bias=None):
+        self.q, self.k, self.v, self.bias = q, k, v, bias
+        f32 = np.dtype(np.float32)
+        s = meet(native.mul_fwd, _product(q, k, NT, f32), _scalar(q, self.scale))
+        if bias is not None:
+            s = meet(native.add_fwd, cast(bias, f32), s)
+        seen = self.seen(array_module(q), *s.shape[-2:])
+        if seen is not None:
+            (seen,) = contiguous([seen])
+            s = meet(native.where_fwd, seen, s, _scalar(q, -np.inf))
+        self.p = array_module(q).empty_like(s)
+        native.softmax_fwd(s, self.p)
+        dropped = cast(self.drop_native(self.p), q.dtype)
+        y = _product(dropped, v, NN, q.dtype)
+        return (y, dropped) if self.weights else y
+
+    def seen(self, xp, T, S):
+        """Which key each query sees, as bools that broadcast to (..., T, S); None: every one."""
+        past = xp.tri(T, S, dtype=bool) if self.causal else None
+        if self.keep is None or past is None:
+            return self.keep if past is None else past
+        return self.keep & past
+
+    def drop_native(self, p):
+        """`drop` by kernels, which draw the numbers themselves."""
+        if self.dropout is None:
+            return p
+        return Dropout(*self.dropout, p.shape).forward_native(p)
+
+    def backward_native(self, dy, dweights=None):
+        need_q, need_k, need_v, *need_bias = self.needs
+        p, dtype, f32 = self.p, dy.dtype, np.dtype(np.float32)
+        dq = dk = dv = dbias = None
+        if need_v:
+            dv = _product(cast(self.drop_native(p), dtype), dy, TN, dtype)
+        if need_q or need_k or any(need_bias):
+            dp = _product(dy, self.v, NT, f32)
+            if dweights is not None:
+                dp = meet(native.add_fwd, cast(dweights, f32), dp)
+            ds = array_module(p).empty_like(p)
+            native.softmax_bwd(p, self.drop_native(dp), ds)
+            if any(need_bias):
+                dbias = cast(sum_to_native(ds, self.bias.shape), self.bias.dtype)
+            ds = cast(meet(native.mul_fwd, ds, _scalar(p, self.scale)), dtype)
+            if need_q:
+                dq = _product(ds, self.k, NN, dtype)
+            if need_k:
+                dk = _product(ds, self.q, TN, dtype)
+        return (dq, dk, dv, dbias) if need_bias else (dq, dk, dv)
+
+
+def _product(a, b, layout, dtype):
+    """a b of each head, in that dtype; a, b (..., rows, columns) with the same leading axes."""
+    rows, columns = a.shape[-1 if layout == TN else -2], b.shape[-2 if layout == NT else -1]
+    heads = math.prod(a.shape[:-2])
+    d = array_module(a).empty((heads, rows, columns), dtype)
+    multiply(a.reshape(heads, *a.shape[-2:]), b.reshape(heads, *b.shape[-2:]), d, layout)
+    return d.reshape(*a.shape[:-2], rows, columns)
+
+
+def _scalar(like, value):
+    return array_module(like).full((), value, np.float32)
 
 
 class RotaryEmbedding(Function):

@@ -1,4 +1,4 @@
-"""Matrix products: linear (a layer's y = x W^T + b, or f of it) and matmul.
+"""Matrix products: linear (a layer's y = x W^T + b, or f of it), two of them, and matmul.
 
 The kernels stand in csrc/kernels/gemm/.
 """
@@ -19,6 +19,7 @@ from pynn.functional.product import (
     Batches,
     multiply,
     multiply_activate,
+    multiply_differentiate,
     multiply_to,
 )
 
@@ -108,6 +109,67 @@ class LinearActivation(Linear):
         f = self.functions[self.activation]()
         f.x = f.y = self.kept
         return f
+
+
+class FeedForward(Function):
+    """y = h W2^T + b2,  h = f(z),  z = x W1^T + b1;
+    dz = (dy W2) f'(z),  dx = dz W1,  dW1 = dz^T x,  db1 = the column sums of dz,  dW2 = dy^T h.
+
+    x (..., I), W1 (H, I), W2 (O, H), and both of b1 (H,), b2 (O,) or neither; y (..., O). f as
+    LinearActivation's. h and z are kept in x's dtype, of relu h alone; the gradient of h never is
+    in memory: the kernel multiplies it by f'(z) where it leaves its registers.
+    """
+
+    def __init__(self, activation):
+        self.activation = activation
+
+    def forward(self, x, w1, w2, b1=None, b2=None):
+        self.first = first = LinearActivation(self.activation)
+        self.w2, self.h = w2, first.forward(x, w1, b1)
+        return _affine(self.h, w2, b2).astype(x.dtype, copy=False)
+
+    def backward(self, dy):
+        need_h, second = self._divide_needs()
+        dz = None
+        if need_h:
+            dh = (as_rows(widen(dy)) @ widen(self.w2)).reshape(self.h.shape)
+            dz = self.first.function.backward(dh).astype(dy.dtype, copy=False)
+        return self._gradients(need_h and Linear.backward(self.first, dz), second.backward(dy))
+
+    def forward_native(self, x, w1, w2, b1=None, b2=None):
+        self.first = first = LinearActivation(self.activation)
+        first.needs = self.needs
+        self.w2, self.h = w2, first.forward_native(x, w1, b1)
+        y = _output(self.h, w2)
+        multiply(as_rows(self.h), w2, as_rows(y), NT, b2)
+        return y
+
+    def backward_native(self, dy):
+        need_h, second = self._divide_needs()
+        dz = None
+        if need_h:
+            dz = array_module(dy).empty_like(self.h)
+            multiply_differentiate(
+                as_rows(dy), self.w2, as_rows(self.first.kept), as_rows(dz), NN, self.activation
+            )
+        return self._gradients(
+            need_h and Linear.backward_native(self.first, dz), second.backward_native(dy)
+        )
+
+    def _divide_needs(self):
+        """Whether the first linear needs a gradient, and the second as an op that gives W2's and
+        b2's alone.
+        """
+        need_x, need_w1, need_w2, *need_b = self.needs
+        self.first.needs = [need_x, need_w1, *need_b[:1]]
+        second = Linear()
+        second.x, second.w, second.needs = self.h, self.w2, [False, need_w2, *need_b[1:]]
+        return any(self.first.needs), second
+
+    def _gradients(self, first, second):
+        dx, dw1, *db1 = first or [None] * len(self.first.needs)
+        _, dw2, *db2 = second
+        return dx, dw1, dw2, *db1, *db2
 
 
 def _affine(x, w, b):
@@ -205,12 +267,55 @@ def linear(x, weight, bias=None, activation=None):
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"[linear] bias: expected shape {weight.shape[:1]}, got {bias.shape}")
-    if activation is not None and activation not in LinearActivation.functions:
-        names = ", ".join(f'"{name}"' for name in LinearActivation.functions)
-        raise ValueError(f"[linear] activation: expected {names} or None, got {activation!r}")
+    if activation is not None:
+        _check_activation("linear", activation, " or None")
     check_dtypes("linear", x, weight=weight, bias=bias)
     op = Linear() if activation is None else LinearActivation(activation)
     return op(x, weight) if bias is None else op(x, weight, bias)
+
+
+def feed_forward(x, weight1, bias1, weight2, bias2, activation="relu"):
+    """y = f(x W1^T + b1) W2^T + b2: two linears with f between, and one gradient for both.
+
+    x           (..., I)  any float
+    weight1     (H, I)    dtype of x, as all that follow
+    bias1       (H,), or None with bias2
+    weight2     (O, H)
+    bias2       (O,), or None with bias1
+    activation  "relu", "gelu", "gelu_tanh" or "silu": f, as in `linear`
+    returns     (..., O)  dtype of x; sums in float32 or wider
+
+    In the backward f's gradient is applied inside the matrix product that makes it, which saves a
+    pass over the (..., H) array. Raises ValueError if the shapes do not fit, for one bias alone or
+    for another activation, TypeError if the dtypes differ.
+    """
+    if weight1.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight1.shape[1]:
+        raise ValueError(
+            "[feed_forward] x: expected shape (..., I) for weight1 (H, I) = "
+            f"{weight1.shape}, got {x.shape}"
+        )
+    if weight2.ndim != 2 or weight2.shape[1] != weight1.shape[0]:
+        raise ValueError(
+            "[feed_forward] weight2: expected shape (O, H) for weight1 (H, I) = "
+            f"{weight1.shape}, got {weight2.shape}"
+        )
+    if (bias1 is None) != (bias2 is None):
+        raise ValueError("[feed_forward] expected both biases or neither, got one")
+    for name, bias, weight in (("bias1", bias1, weight1), ("bias2", bias2, weight2)):
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError(
+                f"[feed_forward] {name}: expected shape {weight.shape[:1]}, got {bias.shape}"
+            )
+    _check_activation("feed_forward", activation)
+    check_dtypes("feed_forward", x, weight1=weight1, bias1=bias1, weight2=weight2, bias2=bias2)
+    biases = () if bias1 is None else (bias1, bias2)
+    return FeedForward(activation)(x, weight1, weight2, *biases)
+
+
+def _check_activation(op, activation, other=""):
+    names = ", ".join(f'"{name}"' for name in LinearActivation.functions)
+    if activation not in LinearActivation.functions:
+        raise ValueError(f"[{op}] activation: expected {names}{other}, got {activation!r}")
 
 
 def check_dtypes(op, x, **others):

@@ -40,6 +40,14 @@ def multiply_activate(a, b, z, d, layout, activation, bias=None):
     )  # fmt: skip
 
 
+def multiply_differentiate(a, b, z, d, layout, activation):
+    """d = (a b) f'(z), f one of ACTIVATIONS; z is what f was applied to, or of relu its output."""
+    native.gemm_dact(
+        a, b, z, d, _workspace(a, d, layout), layout, ACTIVATIONS.index(activation),
+        kernels.preferred("gemm"), _tf32(),
+    )  # fmt: skip
+
+
 def _tf32():
     return kernels.get_float32_matmul_precision() == "tf32"
 
@@ -110,9 +118,13 @@ def multiply_to(a, b, lead, layout, like):
     summed = math.prod(lead) != math.prod(like.shape[:-2])
     d = array_module(like).empty(shape, np.float32 if summed else like.dtype)
     multiply(a, b, d.reshape(*np.broadcast_shapes(a.shape[:2], b.shape[:2]), rows, columns), layout)
-    d = sum_to_native(d, like.shape)
-    if d.dtype == like.dtype:
-        return d
-    rounded = array_module(like).empty_like(like)
-    native.cast(d, rounded)
-    return rounded
+    return cast(sum_to_native(d, like.shape), like.dtype)
+
+
+def cast(array, dtype):
+    """The array in another dtype, by the kernel; itself if it has it."""
+    if array.dtype == dtype:
+        return array
+    y = array_module(array).empty(array.shape, dtype)
+    native.cast(array, y)
+    return y

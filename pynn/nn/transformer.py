@@ -16,6 +16,7 @@ from pynn.nn.module import Module
 from pynn.nn.norm import LayerNorm
 
 _ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+_NAMES = {F.relu: "relu", F.gelu: "gelu", F.silu: "silu"}  # as F.linear knows them
 
 
 class _Layer(Module):
@@ -63,8 +64,13 @@ class _Layer(Module):
         return norm(x + dropout(block(x)))
 
     def feed(self, x):
-        """The two linears."""
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        """The two linears: as one op where nobody asks for what lies between."""
+        first, second, name = self.linear1, self.linear2, _NAMES.get(self.activation)
+        dropping = self.training and self.dropout.p > 0
+        plain = all(type(m) is Linear and not m._hooks for m in (first, second))
+        if name is None or dropping or not plain or self.dropout._hooks:
+            return second(self.dropout(self.activation(first(x))))
+        return F.feed_forward(x, first.weight, first.bias, second.weight, second.bias, name)
 
 
 class TransformerEncoderLayer(_Layer):

@@ -5,6 +5,7 @@ import numpy as np
 import pynn
 import pynn.functional as F
 from pynn import data, nn
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 from pynn.tensor import Tensor
 from pynn.train import plots as draw
@@ -16,6 +17,13 @@ class Autoencoding(Recipe):
     pixel, beside that of PCA of as many components, fitted on the same images.
     """
 
+    goal = Goal(
+        "error over that of PCA",
+        lambda r: r["error"]["network"] / r["error"]["PCA"],
+        at_most=1,
+        seconds=60,
+        form=".3f",
+    )
     epochs = 60
     lr = 3e-3
     threads = 1

@@ -3,6 +3,7 @@
 import numpy as np
 
 from pynn import data, nn, train
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 from pynn.tensor import Tensor
 from pynn.train import plots as draw
@@ -15,6 +16,7 @@ class Iris(Recipe):
     tenth of the rest the validation; the split never changes. One neuron: side w x + b.
     """
 
+    goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=1, seconds=5)
     batch_size = 1
     optimizer = "sgd"
     threads = 1

@@ -9,6 +9,7 @@ import numpy as np
 import pynn.functional as F
 from pynn import data, nn, no_grad, train
 from pynn.data._draw import generator
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 from pynn.recipes._supervised import softmax
 from pynn.tensor import Tensor
@@ -30,6 +31,13 @@ class Language(Recipe):
     A subclass writes `model`, of ids (N, T) to scores (N, T, vocabulary).
     """
 
+    goal = Goal(
+        "bits per character",
+        lambda r: r["test"]["bits"],
+        at_most=2.4,
+        seconds=360,
+        form=".3f",
+    )
     batch_size = 32
     clip_norm = 1.0
     length = Option(64, "characters in a training passage", least=2)

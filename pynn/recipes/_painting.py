@@ -7,7 +7,6 @@ from pynn.data.scenes import PHOTOS, halved, patches, photo
 from pynn.recipes._recipe import Option
 from pynn.recipes._supervised import Classification
 from pynn.tensor import Tensor
-from pynn.train.files import replacing
 
 _SIZE = 32  # pixels of a patch's side
 
@@ -93,11 +92,3 @@ class Features(nn.Module):
             x = conv(x if i == 0 else self.pool(x)).relu()
             found.append(x)
         return found
-
-
-def write_rows(path, rows: list[dict]) -> None:
-    """A CSV file of rows with equal columns."""
-    with replacing(path) as file:
-        lines = [",".join(rows[0])] if rows else []
-        lines += [",".join(f"{value:g}" for value in row.values()) for row in rows]
-        file.write(("\n".join(lines) + "\n").encode())

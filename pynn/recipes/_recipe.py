@@ -12,6 +12,7 @@ import pynn
 from pynn import dtypes, optim, random, train
 from pynn.data import DataLoader
 from pynn.recipes import _folder
+from pynn.recipes._goal import Goal
 from pynn.train.files import write_json
 from pynn.train.loop import CHECKPOINT
 from pynn.train.threads import blas_threads
@@ -74,8 +75,10 @@ class Recipe:
     metrics()    {name: Metric} beside the loss
     make_optimizer(), make_schedule(): AdamW unless --optimizer says otherwise; warm-up, then cosine
     report()     after training: pictures, figures
+    goal         the figure that a whole run must reach;  others  settings that must reach it, too
     quick        the options that --quick sets, unless they are given
     trainer      the loop: a subclass of Trainer where a step is of another kind
+    stages       equal parts of the training with a loss of their own each
 
     Options of its own are attributes: `hidden = Option(64, "width of the hidden layer")`; they are
     read as `self.hidden`.
@@ -97,7 +100,10 @@ class Recipe:
     seed = Option(0, "of initial weights, order of batches and augmentation", least=0)
 
     quick = {"epochs": 2}
+    goal: Goal
+    others: tuple = ()  # such as ({"network": "cnn"},)
     trainer = train.Trainer
+    stages = 1
     monitor = None  # the figure by which --patience judges; the validation loss if None
 
     def __init__(self, *, quick: bool = False, **given):
@@ -203,7 +209,7 @@ class Recipe:
             return self._run(out, resume, plots, progress, tensorboard, save_every)
 
     def _run(self, out, resume, plots, progress, tensorboard, save_every):
-        began = time.perf_counter()
+        began, computed = time.perf_counter(), time.process_time()
         random.manual_seed(self.seed)
         train_loader, validation, test = self.data()
         model = self.model().to(dtype=self.dtype, device=self.device)
@@ -247,6 +253,7 @@ class Recipe:
                 out / "curves.png", trainer.history, f"{self.name}: {self.headline(result)}"
             )
         result["seconds"] = round(time.perf_counter() - began, 2)
+        result["cpu_seconds"] = round(time.process_time() - computed, 2)
         write_json(out / _folder.RESULT, result)
         return result
 

@@ -1,9 +1,5 @@
 """The two common kinds of recipe: which class is it, and how much is it."""
 
-import csv
-import io
-from pathlib import Path
-
 import numpy as np
 
 import pynn.functional as F  # noqa: N812
@@ -12,7 +8,7 @@ from pynn.data import Normalize
 from pynn.recipes._images import read, resize, to_channels
 from pynn.recipes._recipe import Recipe
 from pynn.tensor import Tensor
-from pynn.train.files import replacing
+from pynn.train.files import write_csv
 
 
 class _Normalized(Recipe):
@@ -56,7 +52,7 @@ class Classification(_Normalized):
         found = train.ConfusionMatrix(len(self.classes))
         found.update(scores, labels)
         matrix = found.compute()
-        _write_csv(
+        write_csv(
             out / "confusion.csv",
             [
                 ["true \\ predicted", *self.classes],
@@ -151,7 +147,7 @@ class Regression(_Normalized):
             self.scale.inverse(y.astype(np.float32))[:, 0] for y in trainer.predict(test)
         )
         predictions = {"network": outputs, **self.baselines()}
-        _write_csv(
+        write_csv(
             out / "predictions.csv",
             [
                 ["true", *predictions],
@@ -183,10 +179,3 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 def _border(image):
     return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-
-
-def _write_csv(path: Path, rows):
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    with replacing(path) as file:
-        file.write(text.getvalue().encode())

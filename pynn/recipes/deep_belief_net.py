@@ -26,6 +26,7 @@ import pynn.functional as F
 from pynn import data, nn, optim, train
 from pynn.nn.rbm import bernoulli
 from pynn.recipes._digits import Digits
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
 from pynn.train import plots as draw
 
@@ -60,7 +61,9 @@ class Greedy(train.Trainer):
 class DeepBeliefNet(Digits):
     """Machines 64 - hidden and hidden - hidden; then the network 64 - hidden - hidden - 10."""
 
+    goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=0.96, seconds=120)
     trainer = Greedy
+    stages = 3
     epochs = 60
     batch_size = 32
     lr = 0.01
@@ -95,9 +98,8 @@ class DeepBeliefNet(Digits):
 
     def make_schedule(self, optimizer, steps):
         """A cosine for each machine and for the network, each from the whole rate down."""
-        stages = 3
         return optim.LambdaLR(
-            optimizer, lambda step: (1 + math.cos(math.pi * (stages * step / steps % 1))) / 2
+            optimizer, lambda step: (1 + math.cos(math.pi * (self.stages * step / steps % 1))) / 2
         )
 
     def report(self, trainer, test, out, plots):

@@ -18,9 +18,11 @@ import numpy as np
 import pynn.functional as F
 from pynn import no_grad, train
 from pynn.data._draw import generator
-from pynn.recipes._painting import Painting, write_rows
+from pynn.recipes._goal import Goal
+from pynn.recipes._painting import Painting
 from pynn.recipes._recipe import Option
 from pynn.tensor import Tensor
+from pynn.train.files import write_csv
 
 _PHOTO = "coffee.png"
 
@@ -28,6 +30,13 @@ _PHOTO = "coffee.png"
 class DeepDream(Painting):
     """Gradient ascent on an image, for each of the three upper layers."""
 
+    goal = Goal(
+        "rise of the objective",
+        lambda r: min(r["objective_rise"].values()),
+        at_least=10,
+        seconds=120,
+        form=".1f",
+    )
     climb = Option(60, "steps of the image at each of two sizes", least=1)
     stride = Option(0.04, "mean change of a pixel in a step, in deviations", above=0)
 
@@ -45,7 +54,7 @@ class DeepDream(Painting):
         answers = self._answers(model, photo)
         channels = {layer: _quiet(answers[layer]) for layer in (1, 2, 3)}
         dreams = {at: self._dream(model, photo, at, rows) for at in channels.items()}
-        write_rows(out / "dream.csv", rows)
+        write_csv(out / "dream.csv", [rows[0], *(row.values() for row in rows)])
         rise = {
             f"layer{layer + 1}": float(
                 self._answers(model, image)[layer][channel] / answers[layer][channel]

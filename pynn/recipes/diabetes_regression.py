@@ -14,6 +14,7 @@ Efron, Hastie, Johnstone, Tibshirani 2004, "Least angle regression" (the data).
 import numpy as np
 
 from pynn import data, nn, optim
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
 from pynn.recipes._supervised import Regression
 
@@ -21,6 +22,7 @@ from pynn.recipes._supervised import Regression
 class DiabetesRegression(Regression):
     """10 - hidden - 1."""
 
+    goal = Goal("test R2", lambda r: r["test"]["r2"], at_least=0.3, seconds=10, form=".3f")
     epochs = 200
     batch_size = 32
     patience = 40

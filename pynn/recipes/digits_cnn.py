@@ -11,12 +11,14 @@ Alpaydin, Kaynak 1998, "Cascading classifiers" (the data).
 
 from pynn import nn
 from pynn.recipes._digits import Digits
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
 
 
 class DigitsCnn(Digits):
     """conv 3x3 - conv 3x3 - pool - conv 3x3 - pool - linear, batch norm and ReLU after each."""
 
+    goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=0.985, seconds=60)
     epochs = 30
     lr = 3e-3
     width = Option(

@@ -11,6 +11,7 @@ Rumelhart, Hinton, Williams 1986, "Learning representations by back-propagating 
 import pynn.functional as F
 from pynn import data, nn
 from pynn.recipes._digits import Digits
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
@@ -32,6 +33,7 @@ OBJECTIVES = {
 class DigitsMlp(Digits):
     """64 - hidden - hidden - 10."""
 
+    goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=0.975, seconds=20)
     epochs = 60
     lr = 3e-3
     hidden = Option(256, "width of the two hidden layers", least=1)

@@ -24,6 +24,7 @@ import numpy as np
 import pynn
 import pynn.functional as F
 from pynn import data, nn, optim, random, train
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 from pynn.recipes._supervised import softmax
 from pynn.recipes.digits_cnn import DigitsCnn
@@ -93,9 +94,15 @@ class Adversarial(train.Trainer):
 class Gan(Recipe):
     """Noise, digit - linear - transposed conv - conv - image;  image - conv - conv - real? digit"""
 
+    goal = Goal(
+        "samples recognised, of all ten digits",
+        lambda r: r["recognised"] if len(r["classes"]) == 10 else 0.0,
+        at_least=0.9,
+        seconds=300,
+    )
     trainer = Adversarial
     loss = None  # each player has its own
-    epochs = 90
+    epochs = 120
     lr = 1e-3
     threads = 1
     noise = Option(32, "numbers that a sample is made from", least=1)
@@ -104,7 +111,7 @@ class Gan(Recipe):
     quick = {"epochs": 2, "width": 8, "studied": 2}
     count = Option(1000, "samples that the classifier is shown at the end", least=100)
     spread = Option(0.8, "share of the noise's spread that the samples are made from", above=0)
-    studied = Option(15, "epochs for which the classifier learns", least=1)
+    studied = Option(30, "epochs for which the classifier learns", least=1)
 
     def data(self):
         rest, test = data.digits()

@@ -14,12 +14,14 @@ LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to documen
 
 from pynn import data, nn
 from pynn.recipes._digits import Digits
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
 
 
 class MnistCnn(Digits):
     """conv 3x3 - conv 3x3 - pool - conv 3x3 - conv 3x3 - pool - linear - linear."""
 
+    goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=0.975, seconds=240)
     image_shape = (28, 28, 1)
     margin = 4
     threads = None

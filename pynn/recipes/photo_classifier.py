@@ -17,6 +17,7 @@ Learned-Miller 2007, "Labeled faces in the wild".
 
 import pynn.functional as F
 from pynn import data, nn
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
 from pynn.recipes._supervised import Classification
 
@@ -26,6 +27,7 @@ _THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 class PhotoClassifier(Classification):
     """conv 3x3 - three stages of residual blocks, 1, 2 and 4 times as wide - mean - linear."""
 
+    goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=0.95, seconds=120)
     epochs = 30
     batch_size = 16
     lr = 3e-3

@@ -19,6 +19,7 @@ import numpy as np
 import pynn.functional as F
 from pynn import data, nn, train
 from pynn.data.tones import BANDS, WORDS, utterances
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 
 _BLANK = len(WORDS)
@@ -64,6 +65,9 @@ def distance(a: list, b: list) -> int:
 class SpeechCtc(Recipe):
     """Conv over time - ReLU - GRU in both directions - linear, to a word or a blank each step."""
 
+    goal = Goal(
+        "label error", lambda r: r["test"]["label_errors"], at_most=0.05, seconds=180, form=".2%"
+    )
     epochs = 10
     batch_size = 32
     lr = 4e-3

@@ -19,8 +19,10 @@ import pynn.functional as F
 from pynn import no_grad, optim, train
 from pynn.data._draw import generator
 from pynn.nn import Parameter
-from pynn.recipes._painting import Painting, write_rows
+from pynn.recipes._goal import Goal
+from pynn.recipes._painting import Painting
 from pynn.recipes._recipe import Option
+from pynn.train.files import write_csv
 
 _CONTENT, _STYLE = "astronaut.png", "ihc.png"
 _LAYER = 1  # that of the content
@@ -29,6 +31,9 @@ _LAYER = 1  # that of the content
 class StyleTransfer(Painting):
     """Content from one layer, style from the Gram matrices of all."""
 
+    goal = Goal(
+        "larger loss left", lambda r: max(r["losses_left"].values()), at_most=0.1, seconds=120
+    )
     size = 96
     paint = Option(150, "steps of the image", least=1)
     speed = Option(0.05, "learning rate of the image", above=0)
@@ -71,7 +76,7 @@ class StyleTransfer(Painting):
             (shares[0] + self.style * shares[1]).backward()
             optimizer.step()
             rows.append({"content": float(shares[0]), "style": float(shares[1])})
-        write_rows(out / "painting.csv", rows)
+        write_csv(out / "painting.csv", [rows[0], *(row.values() for row in rows)])
         if plots:
             images = np.stack([[content, style, self.image(x)]])
             columns = ["content", "style", "painted from clouds"]

@@ -20,14 +20,23 @@ import numpy as np
 import pynn.functional as F
 from pynn import data, nn, optim, train
 from pynn.data.sunspots import sunspots
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 
 _ORDER = 9  # years that the linear autoregression looks at
+_RIVALS = ("autoregression", "persistence")
 
 
 class SunspotsLstm(Recipe):
     """LSTM - dropout - linear, plus linear over the last years."""
 
+    goal = Goal(
+        "error over the better rival's",
+        lambda r: r["rmse"]["LSTM"] / min(r["rmse"][rival] for rival in _RIVALS),
+        at_most=1,
+        seconds=60,
+        form=".3f",
+    )
     epochs = 40
     batch_size = 16
     lr = 1e-2

@@ -16,6 +16,7 @@ Kim 2014, "Convolutional neural networks for sentence classification", arXiv:140
 import pynn.functional as F
 from pynn import nn
 from pynn.data.library import PACKAGES, package_windows
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
 from pynn.recipes._supervised import Classification
 
@@ -23,6 +24,8 @@ from pynn.recipes._supervised import Classification
 class TextClassifier(Classification):
     """Embedding - mean - linear, or embedding - conv 3 - ReLU - max over the window - linear."""
 
+    goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=0.85, seconds=120)
+    others = ({"network": "cnn"},)
     classes = PACKAGES
     epochs = 5
     batch_size = 128

@@ -19,6 +19,7 @@ import pynn.functional as F
 from pynn import data, nn, train
 from pynn.data._draw import generator, permutation
 from pynn.data.library import Vocabulary, library_words
+from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 from pynn.train.files import write_json
 
@@ -35,6 +36,9 @@ SHOWN = ("open", "thread", "read", "self", "index", "json") + (
 class Word2vec(Recipe):
     """Two tables of vectors: one for words, one for their neighbours."""
 
+    goal = Goal(
+        "true neighbour found", lambda r: r["test"]["accuracy"], at_least=0.333, seconds=120
+    )
     epochs = 2
     batch_size = 2048
     lr = 1e-2

@@ -1,7 +1,9 @@
 """Files that are either the old ones or the new ones, whatever happens in between."""
 
 import contextlib
+import csv
 import errno
+import io
 import json
 import os
 from pathlib import Path
@@ -49,6 +51,14 @@ def write_json(path: str | os.PathLike, tree) -> None:
     text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def write_csv(path: str | os.PathLike, rows) -> None:
+    """Put rows, the first of them the names of the columns, into `path`, wholly or not at all."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def read_json(path: str | os.PathLike) -> dict:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import pynn
 import pynn.functional as F
-from pynn import backend, kernels
+from pynn import backend, kernels, testing
 from pynn.functional import activation as act
 from pynn.functional.linear import Linear, LinearActivation, Matmul
 from pynn.functional.product import ACTIVATIONS, NN, NT, TN
@@ -248,6 +248,31 @@ def test_linear_activation_six_questions(name):
     check(lambda: LinearActivation(name), *cases(1, (2, 3, 8), (4, 8)), truth=truth)
 
 
+@pytest.mark.parametrize("name", REFERENCE)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_feed_forward_is_as_right_as_two_linears(name, dtype):
+    """At most twice as wrong as the plain composition in the same dtype, plus one ulp."""
+    rng = np.random.default_rng(0)
+    shapes = (33, 24), (72, 24), (72,), (40, 72), (40,)
+    arrays = [(rng.standard_normal(s) * s[-1] ** -0.5).astype(dtype) for s in shapes]
+    dy = rng.standard_normal((33, 40)).astype(dtype)
+
+    def fused(x, w1, b1, w2, b2):
+        return F.feed_forward(x, w1, b1, w2, b2, name)
+
+    def plain(x, w1, b1, w2, b2):
+        gelu_tanh = name == "gelu_tanh"
+        f = (lambda z: F.gelu(z, "tanh")) if gelu_tanh else getattr(F, name)
+        return F.linear(f(F.linear(x, w1, b1)), w2, b2)
+
+    truth = gradients(plain, [a.astype(F64) for a in arrays], dy)
+    peer = gradients(plain, arrays, dy)
+    with pynn.use_kernels("sim"), backend.trace() as paths:
+        got = gradients(fused, arrays, dy)
+    assert paths.counts == {("feed_forward", "native"): 1}
+    testing.at_most_twice(f"feed_forward {name} {dtype}", got, peer, truth)
+
+
 @pytest.mark.parametrize("variant", kernels.variants("gemm"))
 def test_six_questions_with_each_variant(variant):
     with kernels.prefer("gemm", variant):
@@ -263,7 +288,7 @@ variants = st.sampled_from([None, *kernels.variants("gemm")])
 def gradients(function, arrays, dy):
     tensors = [pynn.Tensor(a, requires_grad=True) for a in arrays]
     y = function(*tensors)
-    y.backward(pynn.Tensor(dy[: y.size].reshape(y.shape).astype(y.dtype)))
+    y.backward(pynn.Tensor(dy.ravel()[: y.size].reshape(y.shape).astype(y.dtype)))
     return [y.numpy(), *(t.grad.numpy() for t in tensors)]
 
 

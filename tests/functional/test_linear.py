@@ -5,7 +5,7 @@ import pytest
 
 import pynn
 import pynn.functional as F
-from pynn.functional.linear import Linear, Matmul
+from pynn.functional.linear import FeedForward, Linear, Matmul
 from pynn.testing import check
 
 SIZES = [
@@ -31,6 +31,37 @@ def test_matmul_six_questions():
     cases = [tuple(rng.standard_normal(s) for s in ((2, M, K), (K, N))) for M, K, N in SIZES]
     cases += [tuple(rng.standard_normal(s) for s in ((2, 1, 3, 4), (5, 4, 2)))]
     check(Matmul, *cases, truth=lambda a, b: np.einsum("...mk,...kn->...mn", a, b))
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "gelu_tanh", "silu"])
+def test_feed_forward_six_questions(name):
+    rng = np.random.default_rng(4)
+    cases = [
+        tuple(rng.standard_normal(s) for s in ((M, K), (H, K), (N, H), (H,), (N,)))
+        for M, K, H, N in [(5, 7, 33, 4), (3, 2, 1, 2), (0, 3, 4, 2)]
+    ]
+    wide = ("float64", "float32")  # in 16 bits h is rounded, which question 1 has no room for
+    check(lambda: FeedForward(name), cases[0], cases[0][:3], *cases[1:], types=wide)
+
+
+def test_feed_forward_is_two_linears():
+    rng = np.random.default_rng(5)
+    shapes = (2, 5, 6), (9, 6), (9,), (4, 9), (4,)
+    arrays = [rng.standard_normal(s) for s in shapes]
+    for wanted in ((0, 1, 2, 3, 4), (0,), (3,), (4,), (1, 4), (2, 3)):
+        fused, plain = (
+            [pynn.Tensor(a, requires_grad=i in wanted) for i, a in enumerate(arrays)]
+            for _ in range(2)
+        )
+        x, w1, b1, w2, b2 = plain
+        y, z = F.feed_forward(*fused, "silu"), F.linear(F.silu(F.linear(x, w1, b1)), w2, b2)
+        np.testing.assert_allclose(y.numpy(), z.numpy(), rtol=1e-13)
+        (y**2).sum().backward()
+        (z**2).sum().backward()
+        for i, (a, b) in enumerate(zip(fused, plain, strict=True)):
+            assert (a.grad is not None) == (i in wanted)
+            if i in wanted:
+                np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-12)
 
 
 def test_integers_multiply_exactly():
@@ -86,6 +117,20 @@ def test_matmul_agrees_with_pytorch(torch, shapes):
             lambda: F.linear(pynn.zeros(2, 3), pynn.zeros(5, 3, dtype="float64")),
             TypeError,
             r"\[linear\] weight: expected x's dtype float32, got float64",
+        ),
+        (
+            lambda: F.feed_forward(
+                pynn.zeros(2, 3), pynn.zeros(5, 3), None, pynn.zeros(2, 4), None
+            ),
+            ValueError,
+            r"\[feed_forward\] weight2: expected shape \(O, H\) for weight1 .* got \(2, 4\)",
+        ),
+        (
+            lambda: F.feed_forward(
+                pynn.zeros(2, 3), pynn.zeros(5, 3), pynn.zeros(5), pynn.zeros(2, 5), None
+            ),
+            ValueError,
+            r"\[feed_forward\] expected both biases or neither, got one",
         ),
         (
             lambda: pynn.zeros(2, 3) @ pynn.zeros(2, 3),

@@ -226,3 +226,22 @@ def test_errors_name_what_was_expected_and_got():
     for text, call in cases:
         with pytest.raises(ValueError, match=text):
             call()
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_two_linears_are_one_op_unless_something_lies_between(activation):
+    def count(layer):
+        with pynn.backend.trace() as paths:
+            layer(pynn.Tensor(rng(0).standard_normal((2, 3, 8))))
+        return sum(n for (op, _), n in paths.counts.items() if op == "feed_forward")
+
+    layer = nn.TransformerEncoderLayer(8, 2, 16, activation=activation).to("float64")
+    assert count(layer) == 0  # dropout
+    x = pynn.Tensor(rng(1).standard_normal((2, 3, 8)))
+    assert count(layer.eval()) == 1
+    fused = layer(x).numpy()
+    hook = layer.linear1.register_forward_hook(lambda module, inputs, output: None)
+    assert count(layer) == 0
+    np.testing.assert_array_equal(layer(x).numpy(), fused)
+    hook.remove()
+    assert count(layer) == 1
