@@ -203,6 +203,27 @@ def attention():
     ]
 
 
+def recurrent():
+    """A layer by its steps: units in fours and not, both directions, samples that end early."""
+    from pynn.functional.recurrent import Gru, Lstm, Rnn
+
+    def cases(gates, states):
+        return [
+            _normal(
+                (T, N, I), *[(N, H)] * states, (gates * H, I), (gates * H, H),
+                *[(gates * H,)] * 2, scale=0.5,
+            )
+            for T, N, I, H in [(3, 5, 6, 8), (4, 3, 2, 33), (1, 1, 1, 1), (0, 2, 3, 4)]
+        ]  # fmt: skip
+
+    ended = np.array([3, 0, 1, 2, 3])
+    kinds = [(Rnn, 1, 1), (lambda: Rnn(True), 1, 1), (Gru, 3, 1), (Lstm, 4, 2)]
+    found = [(op, cases(gates, states)) for op, gates, states in kinds]
+    for op, gates, states in ((Gru, 3, 1), (Lstm, 4, 2)):
+        found.append((lambda op=op: op(ended, True), cases(gates, states)[:1]))
+    return found
+
+
 FAMILIES = {
     "activation": activation,
     "arithmetic": arithmetic,
@@ -214,4 +235,5 @@ FAMILIES = {
     "pool": pool,
     "gemm": gemm,
     "attention": attention,
+    "recurrent": recurrent,
 }

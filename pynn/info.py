@@ -138,8 +138,7 @@ def _module(which):
             else "there was no C++ compiler or no CUDA headers at install"
         )
         return found | {"missing": why, "mend": _MENDS[which]}
-    kernels = [n for n in dir(module) if n.endswith(("_fwd", "_bwd")) or n.endswith("_step")]
-    return found | {"file": module.__file__, "kernels": kernels}
+    return found | {"file": module.__file__, "kernels": module.kernels()}
 
 
 def _ops():

@@ -209,6 +209,7 @@ def test_info(capsys):
     facts = json.loads(in_process(capsys, "info", "--json")[1])
     for module in facts["modules"].values():
         assert bool(module["kernels"]) != bool(module["missing"])
+        assert module["missing"] or {"gemm", "gelu_fwd", "adam_step"} <= set(module["kernels"])
         assert bool(module["missing"]) == bool(module["mend"])
     assert facts["cuda"]["devices"] or facts["cuda"]["missing"]
     assert "Conv2d" in facts["ops"]["native"] + facts["ops"]["reference"]

@@ -10,16 +10,23 @@ that of the sample's last step, and the result is that of PyTorch's packed seque
 
 Gates stand one under another in the weights, in PyTorch's order: LSTM i f g o, GRU r z n. The
 logistic gates are 1/2 + 1/2 tanh(z / 2), so that all gates of a step take one tanh.
+
+The kernels stand in csrc/kernels/recurrent/, what lies between the products of a step. The state
+and its products are float32 in every dtype; the products of all steps at once take x's dtype.
+
+Over 400 lines: three recurrences, each by reference and by kernels.
 """
 
 import numpy as np
 
 from pynn.autograd import Function
-from pynn.backend import array_module, widen
+from pynn.backend import array_module, contiguous, native, widen
 from pynn.functional import shape
 from pynn.functional.activation import float_input
+from pynn.functional.broadcast import meet, sum_to_native
 from pynn.functional.embedding import integers
 from pynn.functional.linear import as_rows, check_dtypes, column_sums
+from pynn.functional.product import NN, NT, TN, cast, multiply, nothing
 from pynn.tensor import Tensor
 
 
@@ -34,10 +41,10 @@ class _Recurrence(Function):
     def __init__(self, lengths=None, reverse=False):
         self.lengths, self.reverse = lengths, reverse
 
-    def open(self, x, h, w_ih, bias):
-        """z of all steps (T, N, G H); the states (T + 1, N, H), the first of them set."""
-        xp, (T, N) = array_module(x), x.shape[:2]
-        self.x, self.w_ih = x, w_ih
+    def begin(self, x, w_ih, w_hh):
+        """The order of the steps, and which samples have ended in each."""
+        xp, T = array_module(x), x.shape[0]
+        self.x, self.w_ih, self.w_hh = x, w_ih, w_hh
         self.walk = [(t, t, t + 1) for t in range(T)]  # step, state before it, state after it
         self.befores, self.afters, self.last = slice(0, T), slice(1, T + 1), T
         if self.reverse:
@@ -49,13 +56,20 @@ class _Recurrence(Function):
             idle = (xp.arange(T)[:, None] >= self.lengths)[..., None]
             self.idle_at = [idle[t] if i else None for t, i in enumerate(idle.any(axis=(1, 2)))]
             self.idle = idle if any(i is not None for i in self.idle_at) else None
-        z = self.rows() @ widen(w_ih).T
+
+    def states_from(self, first, dtype):
+        """The states (T + 1, N, H) of all steps, the first of them set."""
+        T = self.x.shape[0]
+        states = array_module(first).empty((T + 1, *first.shape), dtype)
+        states[T if self.reverse else 0] = first
+        return states
+
+    def inputs(self, bias):
+        """z of all steps (T, N, G H): what x gives."""
+        z = self.rows() @ widen(self.w_ih).T
         if bias is not None:
             z += widen(bias)
-        z = z.reshape(T, N, w_ih.shape[0])
-        self.h = xp.empty((T + 1, N, h.shape[1]), z.dtype)
-        self.h[T if self.reverse else 0] = h
-        return z
+        return z.reshape(*self.x.shape[:2], self.w_ih.shape[0])
 
     def rows(self):
         """x as a matrix, 0 past the ends."""
@@ -63,6 +77,31 @@ class _Recurrence(Function):
         if self.idle is not None:
             x = array_module(x).where(self.idle, x.dtype.type(0), x)
         return as_rows(x)
+
+    def inputs_native(self, bias):
+        z = array_module(self.x).empty((*self.x.shape[:2], self.w_ih.shape[0]), np.float32)
+        multiply(self.rows_native(), self.w_ih, as_rows(z), NT, bias)
+        return z
+
+    def rows_native(self):
+        return as_rows(self.x if self.idle is None else self.living(self.x))
+
+    def living(self, array):
+        """The array (T, N, ...) with zeros past the ends."""
+        (idle,) = contiguous([self.idle])
+        zero = array_module(array).zeros((), array.dtype)
+        return meet(native.where_fwd, idle, zero, array)
+
+    @property
+    def ends(self):
+        """The lengths as the kernels take them."""
+        xp = array_module(self.x)
+        return nothing(xp) if self.lengths is None else self.lengths.astype(np.int64)
+
+    def outputs_native(self, *states):
+        y, dtype = self.h[self.afters], self.x.dtype
+        y = y if self.idle is None else self.living(y)
+        return cast(y, dtype), *(s[self.last].astype(dtype) for s in states)
 
     def outputs_of(self, *states):
         """y and the last of each kind of state, in x's dtype."""
@@ -93,6 +132,41 @@ class _Recurrence(Function):
         db_hh = db_ih if same or not b_needs[1] else column_sums(dzh).astype(db_ih.dtype)
         return dx, (dw_ih, dw_hh, db_ih if b_needs[0] else None, db_hh if b_needs[1] else None)
 
+    def gradients_native(self, dz, dzh, b_needs):
+        """`gradients` by kernels."""
+        same = dzh is dz
+        dz, dzh = as_rows(dz), as_rows(dzh)
+        need_x, need_ih, need_hh = self.needs[0], *self.needs[self.states + 1 : self.states + 3]
+        xp, dtype = array_module(dz), self.x.dtype
+        low = cast(dz, dtype)
+        dx = dw_ih = dw_hh = db_ih = db_hh = None
+        if need_x:
+            dx = xp.empty(self.x.shape, dtype)
+            multiply(low, self.w_ih, as_rows(dx), NN)
+        if need_ih:
+            dw_ih = xp.empty_like(self.w_ih)
+            multiply(low, self.rows_native(), dw_ih, TN)
+        if need_hh:
+            dw_hh = xp.empty_like(self.w_hh)
+            befores = cast(as_rows(self.h[self.befores]), dtype)
+            multiply(low if same else cast(dzh, dtype), befores, dw_hh, TN)
+        if not b_needs:
+            return dx, (dw_ih, dw_hh)
+        if any(b_needs):
+            db_ih = cast(sum_to_native(dz, dz.shape[1:]), dtype)
+        if b_needs[1]:
+            db_hh = db_ih if same else cast(sum_to_native(dzh, dzh.shape[1:]), dtype)
+        return dx, (dw_ih, dw_hh, db_ih if b_needs[0] else None, db_hh)
+
+
+def _wide_native(array):
+    return None if array is None else cast(array, np.dtype(np.float32))
+
+
+def _both(b_ih, b_hh):
+    """The sum of the biases, in float32."""
+    return None if b_ih is None else meet(native.add_fwd, _wide_native(b_ih), _wide_native(b_hh))
+
 
 class Rnn(_Recurrence):
     """h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), f tanh or max(0, .);  y_t = h_t.
@@ -107,9 +181,10 @@ class Rnn(_Recurrence):
         self.relu = relu
 
     def forward(self, x, h, w_ih, w_hh, b_ih=None, b_hh=None):
-        self.w_hh = w_hh
-        z = self.open(x, h, w_ih, None if b_ih is None else widen(b_ih) + widen(b_hh))
-        xp, hs, w = array_module(x), self.h, widen(w_hh).T
+        self.begin(x, w_ih, w_hh)
+        z = self.inputs(None if b_ih is None else widen(b_ih) + widen(b_hh))
+        hs = self.h = self.states_from(h, z.dtype)
+        xp, w = array_module(x), widen(w_hh).T
         for t, before, after in self.walk:
             new = xp.matmul(hs[before], w, out=hs[after])
             new += z[t]
@@ -137,6 +212,26 @@ class Rnn(_Recurrence):
         dx, rest = self.gradients(dz, dz, self.needs[4:])
         return dx, dh.astype(dtype, copy=False), *rest
 
+    def forward_native(self, x, h, w_ih, w_hh, b_ih=None, b_hh=None):
+        self.begin(x, w_ih, w_hh)
+        z = self.inputs_native(_both(b_ih, b_hh))
+        hs = self.h = self.states_from(h, np.float32)
+        w, p = _wide_native(w_hh), array_module(x).empty(h.shape, np.float32)
+        for t, before, after in self.walk:
+            multiply(hs[before], w, p, NT)
+            native.rnn_cell_fwd(z[t], p, hs[before], self.ends, hs[after], t, self.relu)
+        return self.outputs_native(hs)
+
+    def backward_native(self, dy, dh):
+        xp, w, dtype = array_module(dy), _wide_native(self.w_hh), dy.dtype
+        y, dy, carry = self.h[self.afters], _wide_native(dy), dh.astype(np.float32)
+        dz, past = xp.empty_like(dy), xp.zeros_like(carry)
+        for t, _, _ in reversed(self.walk):
+            native.rnn_cell_bwd(y[t], dy[t], past, self.ends, dz[t], carry, t, self.relu)
+            multiply(dz[t], w, past, NN)
+        dx, rest = self.gradients_native(dz, dz, self.needs[4:])
+        return dx, cast(meet(native.add_fwd, carry, past), dtype), *rest
+
 
 class Gru(_Recurrence):
     """h_t = (1 - z) n + z h_(t-1),  r, z = sigmoid(W_ih x + b_ih + W_hh h + b_hh), their rows,
@@ -150,9 +245,10 @@ class Gru(_Recurrence):
 
     def forward(self, x, h, w_ih, w_hh, b_ih=None, b_hh=None):
         xp, H = array_module(x), h.shape[1]
-        self.w_hh = w_hh
-        z = self.gates = self.open(x, h, w_ih, b_ih)
-        hs, w = self.h, widen(w_hh).T
+        self.begin(x, w_ih, w_hh)
+        z = self.gates = self.inputs(b_ih)
+        hs, w = self.states_from(h, z.dtype), widen(w_hh).T
+        self.h = hs
         bias = None if b_hh is None else widen(b_hh)
         self.hidden = xp.empty(hs[1:].shape, hs.dtype)  # W_hn h + b_hn
         for t, before, after in self.walk:
@@ -199,6 +295,31 @@ class Gru(_Recurrence):
         dx, rest = self.gradients(dz, dzh, self.needs[4:])
         return dx, dh.astype(dtype, copy=False), *rest
 
+    def forward_native(self, x, h, w_ih, w_hh, b_ih=None, b_hh=None):
+        self.begin(x, w_ih, w_hh)
+        z = self.gates = self.inputs_native(_wide_native(b_ih))
+        hs = self.h = self.states_from(h, np.float32)
+        xp, w, bias = array_module(x), _wide_native(w_hh), _wide_native(b_hh)
+        self.hidden, p = xp.empty_like(hs[1:]), xp.empty((len(h), len(w)), np.float32)
+        for t, before, after in self.walk:
+            multiply(hs[before], w, p, NT, bias)
+            native.gru_cell_fwd(p, hs[before], self.ends, z[t], self.hidden[t], hs[after], t)
+        return self.outputs_native(hs)
+
+    def backward_native(self, dy, dh):
+        xp, w, dtype = array_module(dy), _wide_native(self.w_hh), dy.dtype
+        dy, carry = _wide_native(dy), dh.astype(np.float32)
+        dz, dzh = xp.empty_like(self.gates), xp.empty_like(self.gates)
+        past = xp.zeros_like(carry)
+        for t, before, _ in reversed(self.walk):
+            native.gru_cell_bwd(
+                self.gates[t], self.hidden[t], self.h[before], dy[t], past, self.ends,
+                dz[t], dzh[t], carry, t,
+            )  # fmt: skip
+            multiply(dzh[t], w, past, NN)
+        dx, rest = self.gradients_native(dz, dzh, self.needs[4:])
+        return dx, cast(meet(native.add_fwd, carry, past), dtype), *rest
+
 
 class Lstm(_Recurrence):
     """c_t = f c_(t-1) + i g,  h_t = o tanh(c_t);  i, f, g, o the rows of W_ih x + b_ih + W_hh h +
@@ -213,12 +334,11 @@ class Lstm(_Recurrence):
 
     def forward(self, x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
         xp, H = array_module(x), h.shape[1]
-        self.w_hh = w_hh
-        z = self.gates = self.open(x, h, w_ih, None if b_ih is None else widen(b_ih) + widen(b_hh))
-        hs, w = self.h, widen(w_hh).T
-        cs = self.c = xp.empty_like(hs)
-        self.tanh_c = xp.empty_like(hs[1:])
-        cs[0 if self.last else -1] = c
+        self.begin(x, w_ih, w_hh)
+        z = self.gates = self.inputs(None if b_ih is None else widen(b_ih) + widen(b_hh))
+        hs = self.h = self.states_from(h, z.dtype)
+        cs = self.c = self.states_from(c, z.dtype)
+        self.tanh_c, w = xp.empty_like(hs[1:]), widen(w_hh).T
         half = xp.full(4 * H, 0.5, z.dtype)
         half[2 * H : 3 * H] = 1
         shift = 1 - half  # a logistic gate is 0.5 + 0.5 tanh(z / 2); g is 0 + 1 tanh(z)
@@ -267,6 +387,34 @@ class Lstm(_Recurrence):
                 dc, dh = xp.where(idle, dc, d), xp.where(idle, dh, step @ w)
         dx, rest = self.gradients(dz, dz, self.needs[5:])
         return dx, dh.astype(dtype, copy=False), dc.astype(dtype, copy=False), *rest
+
+    def forward_native(self, x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
+        self.begin(x, w_ih, w_hh)
+        z = self.gates = self.inputs_native(_both(b_ih, b_hh))
+        hs = self.h = self.states_from(h, np.float32)
+        cs = self.c = self.states_from(c, np.float32)
+        xp, w = array_module(x), _wide_native(w_hh)
+        self.tanh_c, p = xp.empty_like(hs[1:]), xp.empty((len(h), len(w)), np.float32)
+        for t, before, after in self.walk:
+            multiply(hs[before], w, p, NT)
+            native.lstm_cell_fwd(
+                p, hs[before], cs[before], self.ends, z[t], self.tanh_c[t], hs[after], cs[after], t
+            )
+        return self.outputs_native(hs, cs)
+
+    def backward_native(self, dy, dh, dc):
+        xp, w, dtype = array_module(dy), _wide_native(self.w_hh), dy.dtype
+        dy, carry, memory = _wide_native(dy), dh.astype(np.float32), dc.astype(np.float32)
+        dz, past = xp.empty_like(self.gates), xp.zeros_like(carry)
+        for t, before, _ in reversed(self.walk):
+            native.lstm_cell_bwd(
+                self.gates[t], self.tanh_c[t], self.c[before], dy[t], past, self.ends,
+                dz[t], carry, memory, t,
+            )  # fmt: skip
+            multiply(dz[t], w, past, NN)
+        dx, rest = self.gradients_native(dz, dz, self.needs[5:])
+        dh = cast(meet(native.add_fwd, carry, past), dtype)
+        return dx, dh, cast(memory, dtype), *rest
 
 
 # ------------------------------------------------------------------ public functions
