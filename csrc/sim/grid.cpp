@@ -110,6 +110,7 @@ Gang& gang_of_this_os_thread() {
 }  // namespace
 
 void run_grid(Launch& launch) {
+  launch.name = kernel_name(launch.kernel);
   if (gang) throw Error("[" + launch.name + "] launch: not from inside a kernel");
   check(launch);
   const uint64_t gangs = volume(launch.grid) / volume(launch.cluster);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <source_location>
-#include <tuple>
 #include <utility>
 
 #include "sim/atomics.h"
@@ -28,16 +27,20 @@ struct LaunchConfig {
   dim3 cluster = dim3(1);
 };
 
+// One launch for each signature: what does not depend on it is sim::run_grid's, for the sake of compile time.
 template <typename... Params, typename... Args>
 void launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... args) {
-  std::tuple<Params...> bound{static_cast<Params>(std::forward<Args>(args))...};
+  const auto bound = [kernel, ... parameters = static_cast<Params>(std::forward<Args>(args))] {
+    kernel(parameters...);
+  };
   sim::Launch l;
-  l.name = sim::kernel_name(reinterpret_cast<const void*>(kernel));
+  l.kernel = reinterpret_cast<const void*>(kernel);
   l.grid = config.grid.dims;
   l.block = config.block;
   l.cluster = config.cluster;
   l.dynamic_bytes = config.smem;
-  l.body = [&] { std::apply(kernel, bound); };
+  l.run = [](const void* b) { (*static_cast<decltype(bound)*>(b))(); };
+  l.bound = &bound;
   sim::run_grid(l);
 }
 

@@ -9,14 +9,14 @@ namespace pynn::sim {
 
 namespace {
 
-struct Operand {
+struct RowAddress {
   uint32_t* r;
   uint32_t row;
   Where where;
 };
 
-Operand& operand(void* p) {
-  return *static_cast<Operand*>(p);
+RowAddress& row_address(void* p) {
+  return *static_cast<RowAddress*>(p);
 }
 
 unsigned arrived_lane(const Meeting& m, size_t i) {
@@ -44,7 +44,7 @@ void check(const char* what, int count, uint32_t row, Where where) {
 void load_matrices(const char* what, uint32_t* r, int count, bool transpose, uint32_t row,
                    Where where) {
   check(what, count, row, where);
-  Operand o{r, row, where};
+  RowAddress o{r, row, where};
   Context context{count, transpose};
   if (int(lane_of(*current)) < 8 * count)  // as if the lane that names the row read it
     race::access(current->block->shared.at(row), 16, race::Access::READ, where);
@@ -57,7 +57,7 @@ void load_matrices(const char* what, uint32_t* r, int count, bool transpose, uin
           const unsigned lane = arrived_lane(m, i);
           if (int(lane) < 8 * c.count)
             std::memcpy(matrix[lane / 8][lane % 8],
-                        current->block->shared.at(operand(m.operands[i]).row), 16);
+                        current->block->shared.at(row_address(m.operands[i]).row), 16);
         }
         for (size_t i = 0; i < m.operands.size(); ++i)
           for (int k = 0; k < c.count; ++k) {
@@ -67,7 +67,7 @@ void load_matrices(const char* what, uint32_t* r, int count, bool transpose, uin
               position(c, arrived_lane(m, i), e, row, column);
               packed |= uint32_t(matrix[k][row][column]) << 16 * e;
             }
-            operand(m.operands[i]).r[k] = packed;
+            row_address(m.operands[i]).r[k] = packed;
           }
       },
       &context);
@@ -76,7 +76,7 @@ void load_matrices(const char* what, uint32_t* r, int count, bool transpose, uin
 void store_matrices(const char* what, const uint32_t* r, int count, bool transpose, uint32_t row,
                     Where where) {
   check(what, count, row, where);
-  Operand o{const_cast<uint32_t*>(r), row, where};
+  RowAddress o{const_cast<uint32_t*>(r), row, where};
   Context context{count, transpose};
   if (int(lane_of(*current)) < 8 * count)
     race::access(current->block->shared.at(row), 16, race::Access::WRITE, where);
@@ -90,12 +90,12 @@ void store_matrices(const char* what, const uint32_t* r, int count, bool transpo
             for (unsigned e = 0; e < 2; ++e) {
               unsigned row, column;
               position(c, arrived_lane(m, i), e, row, column);
-              matrix[k][row][column] = uint16_t(operand(m.operands[i]).r[k] >> 16 * e);
+              matrix[k][row][column] = uint16_t(row_address(m.operands[i]).r[k] >> 16 * e);
             }
         for (size_t i = 0; i < m.operands.size(); ++i) {
           const unsigned lane = arrived_lane(m, i);
           if (int(lane) < 8 * c.count)
-            std::memcpy(current->block->shared.at(operand(m.operands[i]).row),
+            std::memcpy(current->block->shared.at(row_address(m.operands[i]).row),
                         matrix[lane / 8][lane % 8], 16);
         }
       },

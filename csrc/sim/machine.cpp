@@ -36,7 +36,7 @@ void thread_main() {
   Fiber::entered(gang->scheduler);
   Thread& t = *current;
   try {
-    gang->launch->body();
+    gang->launch->run(gang->launch->bound);
     check_return(t);
     thread_returned(t);
   } catch (const Cancelled&) {

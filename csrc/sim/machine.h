@@ -42,10 +42,12 @@ struct Error : std::runtime_error {
 struct Block;
 
 struct Launch {
-  std::string name;
+  const void* kernel = nullptr;
+  std::string name;  // found by run_grid
   dim3 grid, block, cluster;
   size_t dynamic_bytes = 0;
-  std::function<void()> body;  // the kernel with its arguments bound
+  void (*run)(const void* bound) = nullptr;  // calls the kernel once
+  const void* bound = nullptr;               // it with its arguments
 };
 
 struct Meeting {

@@ -5,7 +5,7 @@ namespace pynn::sim {
 
 namespace {
 
-struct Operand {
+struct MmaOperand {
   float* d;
   const uint32_t *a, *b;
 };
@@ -16,7 +16,7 @@ void multiply(Meeting& m, void* context) {
   const unsigned half = 4 * packed;            // columns of A that registers 0 and 1 cover
   float A[16][16], B[16][8];
   for (size_t i = 0; i < m.operands.size(); ++i) {
-    const Operand& o = *static_cast<Operand*>(m.operands[i]);
+    const MmaOperand& o = *static_cast<MmaOperand*>(m.operands[i]);
     const unsigned lane = lane_of(*m.threads[i]), g = lane / 4, t = lane % 4;
     const unsigned bits = 32 / packed;
     for (unsigned e = 0; e < packed; ++e) {
@@ -27,7 +27,7 @@ void multiply(Meeting& m, void* context) {
     }
   }
   for (size_t i = 0; i < m.operands.size(); ++i) {
-    const Operand& o = *static_cast<Operand*>(m.operands[i]);
+    const MmaOperand& o = *static_cast<MmaOperand*>(m.operands[i]);
     const unsigned lane = lane_of(*m.threads[i]), g = lane / 4, t = lane % 4;
     for (unsigned r = 0; r < 4; ++r) {
       double sum = o.d[r];
@@ -42,7 +42,7 @@ void multiply(Meeting& m, void* context) {
 
 void multiply_add(const char* what, Number type, float* d, const uint32_t* a, const uint32_t* b,
                   Where where) {
-  Operand o{d, a, b};
+  MmaOperand o{d, a, b};
   meet_warp(~0u, {what, where}, &o, multiply, &type);
 }
 

@@ -5,25 +5,25 @@ namespace pynn::sim {
 
 namespace {
 
-struct Operand {
+struct LaneOperand {
   uint64_t value = 0;
   unsigned lane = 0;
   unsigned source = 0;  // of a shuffle: the lane to read
   uint64_t result = 0;
 };
 
-Operand& operand(void* p) {
-  return *static_cast<Operand*>(p);
+LaneOperand& operand(void* p) {
+  return *static_cast<LaneOperand*>(p);
 }
 
-Operand* of_lane(Meeting& m, unsigned lane) {
+LaneOperand* of_lane(Meeting& m, unsigned lane) {
   for (void* p : m.operands)
     if (operand(p).lane == lane) return &operand(p);
   return nullptr;
 }
 
-Operand mine(uint64_t value) {
-  Operand o;
+LaneOperand mine(uint64_t value) {
+  LaneOperand o;
   o.value = value;
   o.lane = lane_of(*current);
   return o;
@@ -36,7 +36,7 @@ void sync_threads(const char* what, Where where) {
 }
 
 unsigned sync_threads_vote(const char* what, int predicate, Where where) {
-  Operand o = mine(predicate != 0);
+  LaneOperand o = mine(predicate != 0);
   meet(current->block->barriers[0], gang->block_threads, {what, where, true, true}, &o,
        [](Meeting& m, void*) {
          uint64_t sum = 0;
@@ -55,7 +55,7 @@ uint64_t shuffle(const char* what, uint32_t mask, uint64_t value, Shuffle kind, 
   if (width < 1 || width > 32 || (width & (width - 1)))
     fail(std::string(what) + ": width: expected 1, 2, 4, 8, 16 or 32, got " + std::to_string(width),
          where);
-  Operand o = mine(value);
+  LaneOperand o = mine(value);
   const int lane = int(o.lane), first = lane & ~(width - 1), last = first + width - 1;
   int source = lane;
   switch (kind) {
@@ -82,7 +82,7 @@ uint64_t shuffle(const char* what, uint32_t mask, uint64_t value, Shuffle kind, 
       [](Meeting& m, void* c) {
         const Context& at = *static_cast<Context*>(c);
         for (void* p : m.operands) {
-          const Operand* from = of_lane(m, operand(p).source);
+          const LaneOperand* from = of_lane(m, operand(p).source);
           if (!from)
             fail(std::string(at.what) + ": lane " + std::to_string(operand(p).lane) +
                      " reads lane " + std::to_string(operand(p).source) +
@@ -96,7 +96,7 @@ uint64_t shuffle(const char* what, uint32_t mask, uint64_t value, Shuffle kind, 
 }
 
 unsigned ballot(const char* what, uint32_t mask, bool predicate, Where where) {
-  Operand o = mine(predicate);
+  LaneOperand o = mine(predicate);
   meet_warp(mask, {what, where}, &o, [](Meeting& m, void*) {
     uint64_t votes = 0;
     for (void* p : m.operands) votes |= operand(p).value << operand(p).lane;
@@ -106,7 +106,7 @@ unsigned ballot(const char* what, uint32_t mask, bool predicate, Where where) {
 }
 
 unsigned match_any(uint32_t mask, uint64_t value, Where where) {
-  Operand o = mine(value);
+  LaneOperand o = mine(value);
   meet_warp(mask, {"__match_any_sync", where}, &o, [](Meeting& m, void*) {
     for (void* p : m.operands)
       for (void* q : m.operands)
@@ -117,7 +117,7 @@ unsigned match_any(uint32_t mask, uint64_t value, Where where) {
 }
 
 unsigned match_all(uint32_t mask, uint64_t value, int* all, Where where) {
-  Operand o = mine(value);
+  LaneOperand o = mine(value);
   meet_warp(mask, {"__match_all_sync", where}, &o, [](Meeting& m, void*) {
     uint64_t lanes = 0;
     bool same = true;
@@ -132,7 +132,7 @@ unsigned match_all(uint32_t mask, uint64_t value, int* all, Where where) {
 }
 
 unsigned reduce(const char* what, uint32_t mask, unsigned value, Reduce kind, Where where) {
-  Operand o = mine(value);
+  LaneOperand o = mine(value);
   meet_warp(
       mask, {what, where}, &o,
       [](Meeting& m, void* c) {

@@ -23,7 +23,7 @@ struct Accumulators {
 
 namespace {
 
-struct Operand {
+struct WgmmaOperand {
   WgmmaCall call;
   float* d;
   const uint32_t* a;
@@ -177,11 +177,11 @@ bool untouched(const Warpgroup& w, float* const* d, int size) {
 }
 
 // The accumulators in flight at these addresses; new ones are taken from the registers.
-std::shared_ptr<Accumulators> accumulators(Warpgroup& w, const Meeting& m, const Operand& first,
-                                           Where where) {
+std::shared_ptr<Accumulators> accumulators(Warpgroup& w, const Meeting& m,
+                                           const WgmmaOperand& first, Where where) {
   float* d[WARPGROUP] = {};
   for (size_t i = 0; i < m.operands.size(); ++i)
-    d[m.threads[i]->rank % WARPGROUP] = static_cast<Operand*>(m.operands[i])->d;
+    d[m.threads[i]->rank % WARPGROUP] = static_cast<WgmmaOperand*>(m.operands[i])->d;
   for (auto& acc : w.in_flight)
     if (acc->d[0] == d[0] && acc->size == first.call.size) return acc;
   if (!w.fenced && !untouched(w, d, first.call.size))
@@ -211,10 +211,10 @@ void issue(Meeting& m, void* context) {
   const Where where = *static_cast<Where*>(context);
   Block& block = *current->block;
   Warpgroup& w = *block.warpgroups[current->rank / WARPGROUP];
-  const Operand& first = *static_cast<Operand*>(m.operands[0]);
+  const WgmmaOperand& first = *static_cast<WgmmaOperand*>(m.operands[0]);
   const WgmmaCall call = first.call;
   for (void* p : m.operands)
-    if (!same(static_cast<Operand*>(p)->call, call))
+    if (!same(static_cast<WgmmaOperand*>(p)->call, call))
       fail(std::string(call.what) +
                ": expected the same descriptors and shape in all threads of the warpgroup",
            where);
@@ -225,7 +225,8 @@ void issue(Meeting& m, void* context) {
   ++acc->pending;
   std::vector<uint32_t> a(call.a_shared ? 0 : WARPGROUP * 4);
   for (size_t i = 0; i < m.operands.size() && !a.empty(); ++i)
-    std::copy_n(static_cast<Operand*>(m.operands[i])->a, 4, &a[m.threads[i]->rank % WARPGROUP * 4]);
+    std::copy_n(static_cast<WgmmaOperand*>(m.operands[i])->a, 4,
+                &a[m.threads[i]->rank % WARPGROUP * 4]);
   for (Thread* t : m.threads) race::joined(w.queue.stream, *t);
 
   AsyncQueue::Operation o;
@@ -246,7 +247,7 @@ void issue(Meeting& m, void* context) {
 
 void wgmma_issue(const WgmmaCall& call, float* d, const uint32_t* a, Where where) {
   Warpgroup& w = mine(call.what, where);
-  Operand o{call, d, a};
+  WgmmaOperand o{call, d, a};
   meet(w.meeting, WARPGROUP, {call.what, where}, &o, issue, &where);
 }
 

@@ -4,8 +4,8 @@
     library("sgemm").schedule("random", "late", seed=3)
     library("sgemm").call("sgemm", A, B, C, M, N, K)      RuntimeError with the simulator's message
 
-The variant is that of PYNN_SIM_TEST_VARIANT: plain, address, race, or gpu, which compiles with nvcc
-and runs on the device. Objects are kept under the user's cache directory, by a hash of all that
+The variant is that of PYNN_SIM_TEST_VARIANT: plain, address, race, ucontext (the switch of processors
+that have none of their own), or gpu, which compiles with nvcc and runs on the device. Objects are kept under the user's cache directory, by a hash of all that
 went into them.
 """
 
@@ -25,26 +25,31 @@ KERNELS = Path(__file__).parent / "kernels"
 VARIANT = os.environ.get("PYNN_SIM_TEST_VARIANT", "plain")
 CXX = os.environ.get("CXX", "g++")
 
-COMMON = ["-std=c++20", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-DPYNN_SIM", "-Wall", "-Wextra"]
-COMMON += ["-Wno-restrict", "-Wno-unknown-pragmas"]
+COMMON = ["-std=c++20", "-g1", "-fPIC", "-ffp-contract=off", "-DPYNN_SIM", "-Wall", "-Wextra"]
+COMMON += ["-Wno-restrict", "-Wno-unknown-pragmas", "-Wno-psabi"]
+# As csrc/sim/CMakeLists.txt has them, with its reasons.
+UNWANTED = "null,object-size,vptr,nonnull-attribute,returns-nonnull-attribute,builtin"
 RUNTIME = {
     "plain": [],
     "address": [
         "-fsanitize=address,undefined",
+        f"-fno-sanitize={UNWANTED},pointer-overflow",
         "-fno-sanitize-recover=undefined",
         "-fno-omit-frame-pointer",
+        "--param=asan-instrumentation-with-call-threshold=0",
     ],
     "race": ["-DPYNN_SIM_RACE"],
+    "ucontext": ["-DPYNN_SIM_UCONTEXT"],
 }
-# gcc does not instrument `*p = f()` where f returns a struct, __half for one, unless f is inlined.
 KERNEL = RUNTIME | {
     "race": [
         *["-DPYNN_SIM_RACE", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"],
-        *["-O2", "-finline-functions"],
+        *[f"-finline-{which}" for which in ("functions", "small-functions")],
+        "-finline-functions-called-once",
         *[f"--param=max-inline-insns-{kind}=1000" for kind in ("single", "auto")],
     ],
 }
-LINK = {"plain": [], "address": ["-fsanitize=address,undefined"], "race": []}
+LINK = {"address": ["-fsanitize=address,undefined"]}
 
 
 @functools.cache
@@ -114,10 +119,24 @@ def run(command):
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-4000:]}")
 
 
+def simulator():
+    """A source that includes all of the simulator's: one compilation, as CMake's unity build."""
+    sources = sorted((ROOT / "csrc/sim").glob("*.cpp"))
+    name = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    together = cache() / f"simulator-{name}.cpp"
+    if not together.exists():
+        fresh = together.with_suffix(f".{os.getpid()}.tmp")
+        lines = [f'#include "sim/{source.name}"\n' for source in sources]
+        fresh.write_text(f"// {name}\n" + "".join(lines))
+        fresh.rename(together)
+    return together
+
+
 def objects(kernel, variant):
-    runtime = sorted((ROOT / "csrc/sim").glob("*.cpp"))
-    jobs = [(s, COMMON + RUNTIME[variant]) for s in runtime]
-    jobs.append((KERNELS / f"{kernel}.cu", COMMON + KERNEL[variant]))
+    jobs = [
+        (simulator(), [*COMMON, "-O1", *RUNTIME[variant]]),
+        (KERNELS / f"{kernel}.cu", [*COMMON, "-Og", *KERNEL[variant]]),
+    ]
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda job: compiled(*job), jobs))
 
@@ -128,7 +147,7 @@ def linked(kernel, variant, suffix, flags):
     target = cache() / f"{kernel}-{variant}-{name}{suffix}"
     if not target.exists():
         fresh = target.with_suffix(f".{os.getpid()}.tmp")
-        run([CXX, *flags, *LINK[variant], *map(str, parts), "-o", str(fresh), "-ldl", "-pthread"])
+        run([CXX, *flags, *LINK.get(variant, []), *map(str, parts), "-o", str(fresh), "-ldl", "-pthread"])
         fresh.rename(target)
     return target
 
