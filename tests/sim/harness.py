@@ -4,9 +4,9 @@
     library("sgemm").schedule("random", "late", seed=3)
     library("sgemm").call("sgemm", A, B, C, M, N, K)      RuntimeError with the simulator's message
 
-The variant is that of PYNN_SIM_TEST_VARIANT: plain, address, race, ucontext (the switch of processors
-that have none of their own), or gpu, which compiles with nvcc and runs on the device. Objects are kept under the user's cache directory, by a hash of all that
-went into them.
+The variant is that of PYNN_SIM_TEST_VARIANT: plain, address, race, ucontext (how threads switch on
+a processor that fiber.cpp has no switch for), or gpu, which compiles with nvcc and runs on the
+device. Objects are kept under the user's cache directory, by a hash of all that went into them.
 """
 
 import ctypes
@@ -49,7 +49,6 @@ KERNEL = RUNTIME | {
         *[f"--param=max-inline-insns-{kind}=1000" for kind in ("single", "auto")],
     ],
 }
-LINK = {"address": ["-fsanitize=address,undefined"]}
 
 
 @functools.cache
@@ -147,7 +146,9 @@ def linked(kernel, variant, suffix, flags):
     target = cache() / f"{kernel}-{variant}-{name}{suffix}"
     if not target.exists():
         fresh = target.with_suffix(f".{os.getpid()}.tmp")
-        run([CXX, *flags, *LINK.get(variant, []), *map(str, parts), "-o", str(fresh), "-ldl", "-pthread"])
+        run(
+            [CXX, *flags, *RUNTIME[variant], *map(str, parts), "-o", str(fresh), "-ldl", "-pthread"]
+        )
         fresh.rename(target)
     return target
 
