@@ -5,6 +5,8 @@
 //   The mainloop, the tiles and their picture are gemm_simt.cuh's; an operand of windows is fetched
 //   piece by piece from the image (source.cuh).
 //
+//   f32     32 products are summed by themselves, then added: a long GEMM_K of one chain of roundings
+//           would err by more than twice as much as dgrad's reference, which adds tap by tap
 //   WIDTH   4 elements a load where channels and pointers allow it, in f32; else 1. Half types come
 //           here only where tensor cores cannot take them, so they have WIDTH 1 alone.
 //   bytes   sizeof(T) (MK N/TILE + NK M/TILE), the windows' overlap from L1 and L2
@@ -41,13 +43,16 @@ __global__ void __launch_bounds__(gemm::SIMT_THREADS, TILE == 128 || WIDTH == 1 
   using AlongK = SimtLoading<T, WIDTH, TILE, Major::K>;
   using AlongN = SimtLoading<T, WIDTH, TILE, Major::MN>;
   auto& smem = shared<gemm::SimtSmem<T, WIDTH, TILE>, "tiles">();
+  constexpr int PART = sizeof(T) == 4 ? 32 / Sums::BK : 0;
   gemm::Problem const& g = p.gemm;
   int64_t const all = gemm::count_work<TILE, TILE>(g);
 
   for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
     Work const work = gemm::find_work<TILE, TILE, Sums::BK>(g, index);
     Sums sums;
-    auto const multiply = [&](auto&& a, auto&& b) { sums.multiply(smem, a, b, work.k1 - work.k0); };
+    auto const multiply = [&](auto&& a, auto&& b) {
+      sums.template multiply<PART>(smem, a, b, work.k1 - work.k0);
+    };
     if constexpr (PASS == Pass::fprop) {
       multiply(WindowSource<T, AlongK>(p, work), Dense(g.B, g, work, work.n0, g.N));
     } else if constexpr (PASS == Pass::dgrad) {

@@ -153,9 +153,12 @@ struct SimtSums {
   __device__ static int x() { return static_cast<int>(threadIdx.x) % SIMT_EDGE * VEC; }
   __device__ static int y() { return static_cast<int>(threadIdx.x) / SIMT_EDGE * VEC; }
 
-  // Sums over `left` of K.
-  template <class SourceA, class SourceB>
+  // Sums over `left` of K. With PART, every PART tiles along k are summed by themselves and then
+  // added: roundings grow as the root of BK PART and of K / (BK PART), not of K.
+  template <int PART = 0, class SourceA, class SourceB>
   __device__ void multiply(Smem& smem, SourceA& source_a, SourceB& source_b, int64_t left) {
+    Vec<V, VEC> part[PIECES][VEC][PIECES] = {};
+    auto& sums = PART > 0 ? part : at;
     SimtTile<T, WIDTH, TILE> a;
     SimtTile<T, WIDTH, TILE> b;
     auto const fetch = [&] {
@@ -170,7 +173,8 @@ struct SimtSums {
     b.put(source_b.major, smem.B[0]);
     __syncthreads();
 
-    for (int buffer = 0; left > 0; buffer ^= 1) {
+    for (int step = 0; left > 0; ++step) {
+      int const buffer = step % 2;
       // fetch next
       left -= BK;
       if (left > 0) {
@@ -193,8 +197,22 @@ struct SimtSums {
         for (int m = 0; m < PIECES * VEC; ++m) {
 #pragma unroll
           for (int n = 0; n < PIECES * VEC; ++n) {
-            V& sum = at[m / VEC][m % VEC][n / VEC].at[n % VEC];
+            V& sum = sums[m / VEC][m % VEC][n / VEC].at[n % VEC];
             sum = multiply_add(rA[m / VEC].at[m % VEC], rB[n / VEC].at[n % VEC], sum);
+          }
+        }
+      }
+
+      // add part
+      if constexpr (PART > 0) {
+        if (step % PART == PART - 1 || left <= 0) {
+#pragma unroll
+          for (int i = 0; i < PIECES * VEC * PIECES * VEC; ++i) {
+            int const m = i / (PIECES * VEC);
+            int const n = i % (PIECES * VEC);
+            at[m / VEC][m % VEC][n / VEC].at[n % VEC] +=
+                part[m / VEC][m % VEC][n / VEC].at[n % VEC];
+            part[m / VEC][m % VEC][n / VEC].at[n % VEC] = 0;
           }
         }
       }
