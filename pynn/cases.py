@@ -224,6 +224,33 @@ def recurrent():
     return found
 
 
+def conv():
+    """Convolutions and their adjoints: strides and phases, groups, channels off a vector's 8."""
+    from pynn.functional.conv import Conv2d, ConvTranspose2d
+    from pynn.functional.window import Geometry
+
+    found = []
+    for shape, w, stride, pad, dilation, groups in [
+        ((2, 6, 5, 8), (16, 3, 3, 8), (1, 1), 1, (1, 1), 1),
+        ((1, 9, 8, 16), (24, 3, 2, 16), (2, 1), 1, (1, 2), 1),
+        ((2, 5, 7, 3), (5, 3, 3, 3), (2, 3), 1, (1, 1), 1),
+        ((1, 4, 5, 32), (16, 2, 3, 16), (2, 2), 0, (1, 1), 2),
+        ((2, 7, 6, 16), (16, 3, 3, 1), (1, 1), 1, (1, 1), 16),
+        ((1, 8, 7, 6), (6, 5, 5, 1), (2, 2), 2, (1, 1), 6),
+        ((2, 3, 4, 72), (136, 1, 1, 72), (1, 1), 0, (1, 1), 1),
+        ((3, 4, 4, 8), (8, 1, 1, 8), (2, 2), 0, (1, 1), 1),
+    ]:
+        how = Geometry(stride, ((pad, pad), (pad, pad)), dilation)
+        x, kernels, b = _normal(shape, w, w[:1], scale=1)
+        found.append((lambda how=how, g=groups: Conv2d(*how, g), [(x, kernels), (x, kernels, b)]))
+        y, c = _normal((shape[0], *how.output_size(shape[1:3], w[1:3]), w[0]), shape[-1:], scale=1)
+        size = shape[1:3]
+        found.append(
+            (lambda how=how, g=groups, s=size: ConvTranspose2d(s, *how, g), [(y, kernels, c)])
+        )
+    return found
+
+
 FAMILIES = {
     "activation": activation,
     "arithmetic": arithmetic,
@@ -236,4 +263,5 @@ FAMILIES = {
     "gemm": gemm,
     "attention": attention,
     "recurrent": recurrent,
+    "conv": conv,
 }
