@@ -1,4 +1,4 @@
-"""Squeezes digits into 8 numbers and rebuilds them, with half the error of PCA.
+"""Squeezes digits into 8 numbers and rebuilds them, better than PCA can.
 
 Learnt: a code of 8 numbers for an image of 64 pixels, and how to rebuild the image from it. From:
 1797 digits by 43 writers (scikit-learn's "digits"), without their labels; a stratified fifth is
@@ -6,8 +6,6 @@ held out and looked at once, at the end. How: encoder and decoder with two hidde
 squared error, AdamW. PCA of as many components, the best that a linear code can do, is computed on
 the same training images. rebuilt.png shows both, codes.png where the test digits lie, between.png
 what the decoder makes of codes between those of two digits.
-
-Reached: an error of 0.010 per test pixel, against 0.025 of PCA, in 10 s of computing.
 
 Hinton, Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
 """

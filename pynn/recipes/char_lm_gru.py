@@ -6,8 +6,6 @@ How: a vector for each character, one GRU layer, a linear layer; passages of 64 
 gradient clipped at norm 1. What counts are bits per character; n-grams of order 5 with back-off and
 gzip, which read the same text, are measured in the same run.
 
-Reached: 1.81 bits per character of unseen text in 45 s of computing; n-grams need 1.93, gzip 1.95.
-
 Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", arXiv:1406.1078.
 Graves 2013, "Generating sequences with recurrent neural networks", arXiv:1308.0850.
 """

@@ -6,8 +6,6 @@ How: a vector for each character, one LSTM layer, a linear layer; passages of 64
 gradient clipped at norm 1. What counts are bits per character; n-grams of order 5 with back-off and
 gzip, which read the same text, are measured in the same run.
 
-Reached: 1.99 bits per character of unseen text in 51 s of computing; n-grams need 1.93, gzip 1.95.
-
 Hochreiter, Schmidhuber 1997, "Long short-term memory".
 Graves 2013, "Generating sequences with recurrent neural networks", arXiv:1308.0850.
 """

@@ -1,4 +1,4 @@
-"""Learns what digits look like, untold which they are, and then to tell them apart: 96.9 %.
+"""Learns what digits look like, untold which they are, and then to tell them apart.
 
 Learnt: first, by two restricted Boltzmann machines, a distribution over images of digits; then,
 starting from their weights, which digit an image shows. From: 1797 digits by 43 writers
@@ -10,8 +10,6 @@ network, which is fine-tuned by backpropagation; the machines stay as they are, 
 
 weights.png shows what units of the first machine look for; fantasies.png what the belief net
 believes in: samples of the upper machine's chain, passed down.
-
-Reached: 96.9 % of the test digits, in 10 s of computing.
 
 Hinton, Osindero, Teh 2006, "A fast learning algorithm for deep belief nets". Hinton 2002, "Training
 products of experts by minimizing contrastive divergence".

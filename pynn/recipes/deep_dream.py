@@ -8,8 +8,6 @@ quarters of the others', and the image climbs along it in steps of a fixed mean 
 half its size, then in full. It is moved at random before each step, so that no grid appears. What
 counts is the objective of the last image over that of the photograph.
 
-Reached: 12, 31 and 12 times the photograph's in the three upper layers, in 7 s of computing.
-
 Mordvintsev, Olah, Tyka 2015, "Inceptionism: going deeper into neural networks".
 """
 

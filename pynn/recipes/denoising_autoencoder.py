@@ -1,13 +1,10 @@
-"""Cleans noisy digits: a seventh of the noise is left, less than half of what PCA leaves.
+"""Cleans noisy digits, better than PCA does that was fitted on clean ones.
 
 Learnt: what a digit was before noise of standard deviation 0.4 was added to its pixels, which are
 0..1. From: 1797 digits by 43 writers (scikit-learn's "digits"), without their labels; a fifth is
 held out and looked at once, at the end. How: an autoencoder with a code of 16 numbers sees the
 noisy image, other noise each time, and is asked for the clean one. Since noise leads away from what
 digits look like, it learns the way back.
-
-Reached: an error of 0.023 per test pixel, against 0.051 of PCA with 16 components fitted on the
-clean images and 0.160 of doing nothing, in 11 s of computing.
 
 Vincent, Larochelle, Bengio, Manzagol 2008, "Extracting and composing robust features with denoising
 autoencoders".

@@ -1,4 +1,4 @@
-"""Reads handwritten digits with a small convolutional network: 99 % right in half a minute.
+"""Reads handwritten digits with a small convolutional network.
 
 Learnt: which digit, 0 to 9, an image of 8 x 8 pixels shows. From: 1797 digits by 43 writers
 (scikit-learn's "digits"); a stratified fifth is held out and looked at once, at the end. How: two

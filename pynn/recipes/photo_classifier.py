@@ -1,4 +1,4 @@
-"""Tells faces from other photos, or CIFAR-10's ten things, by a small residual network: 95 %.
+"""Tells faces from other photos, or CIFAR-10's ten things, by a small residual network.
 
 Learnt: whether a grey photo of 25 x 25 pixels shows a face. From: 200 photos inside scikit-image,
 half of them faces, of which 60 are held out and looked at once, at the end; or, with `--files
@@ -7,8 +7,8 @@ CIFAR-10. A tenth of the rest is the validation. How: residual blocks, in each o
 convolutions learn what to add to their input; batch normalization; the mean over the image; photos
 mirrored and shifted by up to two pixels; AdamW with warm-up and cosine cooling.
 
-Reached: 100 % of the 60 test photos, in 8 s of computing. For CIFAR-10, which has 350 times as many
-photos, take a GPU and `--width 32 --blocks 3 --batch-size 128`; no figure is stated for it here.
+For CIFAR-10, which has 350 times as many photos, take a GPU and `--width 32 --blocks 3 --batch-size
+128`; no figure is stated for it here.
 
 He, Zhang, Ren, Sun 2015, "Deep residual learning for image recognition", arXiv:1512.03385.
 Krizhevsky 2009, "Learning multiple layers of features from tiny images" (CIFAR-10). Huang, Jain,

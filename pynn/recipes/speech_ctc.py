@@ -8,8 +8,6 @@ and at each step a word or a blank; connectionist temporal classification sums o
 which the words may have been said. What is read is the likeliest label of each step, repetitions
 and blanks left out; label errors are changes, omissions and additions per word said.
 
-Reached: a label error of 0.16 % on 300 utterances, in 30 s of computing.
-
 Graves, Fernandez, Gomez, Schmidhuber 2006, "Connectionist temporal classification: labelling
 unsegmented sequence data with recurrent neural networks".
 """

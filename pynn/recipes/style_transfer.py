@@ -7,8 +7,8 @@ every layer, and in the pixels themselves, the same products of any two channels
 places, as in a stained tissue under the microscope (style). What counts is that both
 losses fall, each given as a share of what it was for the clouds.
 
-Reached: 7 % of the content's loss and 7 % of the style's, in 6 s of computing. The network is small
-and knows ten photographs: it gives colours and grain, but neither brush strokes nor a clean face.
+The network is small and knows ten photographs: it gives colours and grain, but neither brush
+strokes nor a clean face.
 
 Gatys, Ecker, Bethge 2016, "Image style transfer using convolutional neural networks".
 """

@@ -6,9 +6,6 @@ fourth file is held out, whole, and looked at once, at the end. How: word vector
 left out in training, then their mean (--network mean) or 1-D convolutions over three words and the
 strongest answer of each filter (--network cnn); one linear layer.
 
-Reached: of 4680 windows of unseen files 85.5 % with the mean, in 11 s of computing, and 86.4 % with
-the convolutions, in 23 s.
-
 Joulin et al. 2016, "Bag of tricks for efficient text classification", arXiv:1607.01759 (mean).
 Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882 (cnn).
 """
@@ -27,12 +24,12 @@ class TextClassifier(Classification):
     goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=0.85, seconds=120)
     others = ({"network": "cnn"},)
     classes = PACKAGES
-    epochs = 5
+    epochs = 8
     batch_size = 128
     lr = 1e-2
     network = Option("mean", "mean of the word vectors, or cnn", choices=("mean", "cnn"))
     length = Option(50, "words in a window", least=3)
-    width = Option(64, "of a word vector", least=1)
+    width = Option(128, "of a word vector", least=1)
     filters = Option(128, "of the convolution", least=1)
     dropout = Option(0.5, "share of words and features left out in training", least=0.0)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import pynn.functional as F
 from pynn import Tensor
+from pynn.functional.distance import Length
 from pynn.functional.loss import (
     ArctanLoss,
     BinaryCrossEntropy,
@@ -251,6 +252,14 @@ def test_targets_may_be_lists_integers_or_another_float():
 def test_smooth_l1_of_beta_0_is_l1():
     x, t = leaf([0.5, -3.0]), Tensor([0.0, 0.0])
     assert F.smooth_l1_loss(x, t, beta=0).item() == F.l1_loss(x, t).item()
+
+
+def test_length_answers():
+    rng = np.random.default_rng(1)
+    shapes = [(3, 4), (1,), (0, 3), (5, 1), (2, 31), (2, 33)]
+    cases = [(rng.standard_normal(shape),) for shape in shapes]
+    wide = ("float64", "float32")  # halves are widened before
+    check(Length, *cases, truth=lambda x: np.sqrt((x**2).sum(-1)), types=wide)
 
 
 def test_gradients_of_distances():

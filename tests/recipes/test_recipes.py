@@ -1,97 +1,32 @@
-"""Recipes: found by their files, checked options, a loss that falls, the same bits when resumed."""
+"""Recipes: found by their files, checked options, what a run leaves, image files."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
 
-import pynn
 from pynn import recipes
 from pynn.recipes import _folder
 from pynn.recipes._images import fit_ink, read, resize, to_channels
-from pynn.train import Interrupted, Trainer, safetensors
-
-PICTURES = {
-    "digits-cnn": ["confusion.png", "curves.png", "filters.png", "mistakes.png"],
-    "digits-mlp": ["confusion.png", "curves.png", "mistakes.png"],
-    "diabetes-regression": ["curves.png", "scatter.png"],
-}
+from pynn.train import safetensors
 
 
-@pytest.mark.parametrize("name", list(PICTURES))
-def test_quick_run_learns_and_leaves_everything(tmp_path, name):
+def test_a_run_leaves_everything(tmp_path):
     out = tmp_path / "run"
-    recipe = recipes.load(name)(quick=True)
-    result = recipe.run(out, progress=False, plots=name == "digits-cnn")
+    result = recipes.load("digits-cnn")(quick=True).run(out, progress=False)
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert len(rows) == 2
     assert rows[1]["loss"] < rows[0]["loss"]
     assert rows[1]["val_loss"] < rows[0]["val_loss"]
     assert json.loads((out / "result.json").read_text()) == result
-    assert np.isfinite(result["test"]["loss"])
-    names = {file.name for file in out.iterdir()}
-    assert names >= {"config.json", "log.csv", "model.safetensors", "checkpoint.safetensors"}
-    if name == "digits-cnn":
-        assert names >= set(PICTURES[name])
-    arrays, _ = safetensors.load(out / "model.safetensors")
-    assert result["parameters"] <= sum(a.size for a in arrays.values())
-    assert recipes.summary(name).endswith(".") and len(recipes.summary(name)) <= 100
-
-
-@pytest.mark.parametrize("name", [n for n in PICTURES if n != "digits-cnn"])
-def test_pictures(tmp_path, name):
-    result = recipes.load(name)(epochs=1).run(tmp_path, progress=False)
-    for file in PICTURES[name]:
-        assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
-    if name == "diabetes-regression":
-        linear = result["r2"]["linear regression"]
-        assert linear == pytest.approx(sklearn_r2(), abs=1e-4)
-
-
-def sklearn_r2():
-    from sklearn.linear_model import LinearRegression
-
-    train, test = pynn.data.diabetes()
-    (x, y), (x_test, y_test) = train[:], test[:]
-    return LinearRegression().fit(x.astype(float), y).score(x_test.astype(float), y_test)
-
-
-def test_digits_mlp_reaches_its_figure(tmp_path):
-    result = recipes.load("digits-mlp")().run(tmp_path, progress=False, plots=False)
-    assert result["test"]["accuracy"] >= 0.975
     assert result["test_samples"] == 359
     assert result["test_mistakes"] == round(359 * (1 - result["test"]["accuracy"]))
-
-
-@pytest.mark.slow
-def test_digits_cnn_reaches_its_figure(tmp_path):
-    result = recipes.load("digits-cnn")().run(tmp_path, progress=False, plots=False)
-    assert result["test"]["accuracy"] >= 0.985
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_same_run_twice_and_resumed_gives_the_same_bits(tmp_path, monkeypatch, dtype):
-    def run(out, **how):
-        recipe = recipes.load("digits-mlp")(epochs=2, dtype=dtype)
-        recipe.run(out, progress=False, plots=False, **how)
-        return (out / "model.safetensors").read_bytes()
-
-    whole = run(tmp_path / "a")
-    train_step = Trainer.train_step
-
-    def interrupted(self, batches):
-        train_step(self, batches)
-        if self.step == 30:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "train_step", interrupted)
-    with pytest.raises(Interrupted):
-        run(tmp_path / "b")
-    monkeypatch.undo()
-    assert run(tmp_path / "b", resume=True) == whole
-    assert run(tmp_path / "a", overwrite=True) == whole
+    names = {file.name for file in out.iterdir()}
+    assert names >= {"config.json", "log.csv", "model.safetensors", "checkpoint.safetensors"}
+    for picture in ("confusion.png", "curves.png", "filters.png", "mistakes.png"):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    arrays, _ = safetensors.load(out / "model.safetensors")
+    assert result["parameters"] <= sum(a.size for a in arrays.values())
 
 
 @pytest.mark.parametrize(
@@ -132,6 +67,7 @@ def test_names_and_suggestions():
     assert recipes.load("digits_cnn") is recipes.load("digits-cnn")
     for name in recipes.names():
         assert recipes.load(name)().name == name
+        assert recipes.summary(name).endswith(".") and len(recipes.summary(name)) <= 100
     with pytest.raises(ValueError, match="got 'digit-cn'; did you mean 'digits-cnn'"):
         recipes.load("digit-cn")
     with pytest.raises(ValueError, match="got '_recipe'"):
