@@ -120,7 +120,9 @@ def _row(case, direction, dtype, variant, plan, peers, absent, limits):
         case.bytes(direction, dtypes.as_dtype(dtype).itemsize), plan.device
     )
     sets, dys = work.copies(count)
-    arms = {"pynn": devices.turn(case.prepare(ours, direction, sets, dys), ours, plan.device)}
+    with ours.ready():  # the forward of a backward, too
+        calls = case.prepare(ours, direction, sets, dys)
+    arms = {"pynn": devices.turn(calls, ours, plan.device)}
     row["absent"], errors = dict(absent), {}
     for name, peer in peers.items():
         try:
@@ -304,7 +306,8 @@ def versions():
     for name in ("numpy", "torch", "triton", "cupy-cuda13x"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-    return found
+    module = backend.kernel_module("cuda")
+    return found | ({"nvcc": module.build_info()["nvcc"]} if module else {})
 
 
 def commit():

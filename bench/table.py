@@ -42,6 +42,7 @@ def line(row):
     return (
         f"{start}{us['p50']:>11,.1f}{spread:>5.0f}{row['gb_s']:>8,.1f}{row['tflop_s']:>9.3f}"
         f"{share:>6}{_others(row):>7}  {peers}{'' if row['cold'] else '  in cache'}"
+        f"{'  partly by the reference' if row.get('fallbacks') else ''}"
     )
 
 

@@ -70,7 +70,7 @@ class profile:  # noqa: N801  (reads as a statement: `with pynn.profile() as p:`
 
     def __enter__(self):
         self._thread = threading.get_ident()
-        self._cuda = _cuda_in_use()
+        self._device = None  # once a GPU is in use: a moment of the host, and the event of it
         self._undo = contextlib.ExitStack()
         self._wrap(Function, "__call__", self._forward)
         module = sys.modules.get("pynn.nn.module") or importlib.import_module("pynn.nn.module")
@@ -170,26 +170,31 @@ class profile:  # noqa: N801  (reads as a statement: `with pynn.profile() as p:`
     # -------------------------------------------------------------- clocks
 
     def _now(self):
-        """A moment: of the CPU in seconds, or an event on the current stream of the GPU."""
-        if not self._cuda:
+        """A moment: of the CPU in seconds, or an event on the current stream of the GPU once the
+        process uses one.
+        """
+        if backend._cupy is None or (self._device is None and not backend.cuda_available()):
             return time.perf_counter()
         event = backend.cupy().cuda.Event()
         event.record()
+        if self._device is None:
+            event.synchronize()
+            self._device = time.perf_counter(), event
         return event
 
     def _settle(self, end):
         """All moments as seconds from the start; the time between ops."""
-        if self._cuda:
-            cuda = backend.cupy().cuda
+        if self._device is not None:
             end.synchronize()
 
-            def since(moment):
-                return 1e-3 * cuda.get_elapsed_time(self._origin, moment)
-        else:
-
-            def since(moment):
+        def since(moment):
+            if isinstance(moment, float):
                 return moment - self._origin
+            host, event = self._device
+            return host - self._origin + 1e-3 * backend.cupy().cuda.get_elapsed_time(event, moment)
 
+        if not isinstance(self._origin, float):
+            self._origin = self._device[0]
         self.seconds = since(end)
         for event in self.events:
             event.start, event.stop = since(event.start), since(event.stop)
@@ -202,7 +207,7 @@ class profile:  # noqa: N801  (reads as a statement: `with pynn.profile() as p:`
 
     def rows(self, by="op"):
         """Sums as dicts, the largest time first; by "op" (op, pass and path) or "layer"."""
-        peaks, found = _peaks(self._cuda), {}
+        peaks, found = _peaks(self._device is not None), {}
         for event in self.events:
             if by == "op":
                 key = (event.op, event.phase, event.path)
@@ -230,7 +235,7 @@ class profile:  # noqa: N801  (reads as a statement: `with pynn.profile() as p:`
             lines.append(f"{head}{'GB/s':>9}{'GFLOP/s':>10}{'peak':>7}")
             lines += [self._line(row, by) for row in self.rows(by)]
             lines.append("")
-        where = "the device waited" if self._cuda else "between ops"
+        where = "the device waited" if self._device else "between ops"
         lines.append(
             f"{1e3 * self.seconds:,.2f} ms in all, of which {1e3 * self.gaps:,.2f} ms "
             f"({self._percent(self.gaps):.0f} %) {where}"
@@ -261,7 +266,7 @@ class profile:  # noqa: N801  (reads as a statement: `with pynn.profile() as p:`
             about = {"layer": e.layer, "path": e.path, "dtype": e.dtype}
             about |= {"bytes": e.bytes, "flops": e.flops}
             entries.append(_entry(f"{e.op} {e.phase}", e.phase, "ops", e.start, e.stop, about))
-            if self._cuda:
+            if self._device:
                 span = e.host_start - first, e.host_stop - first
                 entries.append(_entry(f"{e.op} {e.phase}", "launch", "host", *span, {}))
         for name, start, stop in self._layer_spans:
@@ -297,11 +302,6 @@ def _flops(op, arrays, outputs):
     from pynn.nn.summary import flops
 
     return flops(op, arrays, outputs)
-
-
-def _cuda_in_use():
-    """Whether a GPU has been used in this process; a profile of the CPU need not ask for one."""
-    return backend._cupy is not None and backend.cuda_available()
 
 
 def _nvtx():

@@ -95,8 +95,8 @@ def child(name, library, device, dtype, path):
         importlib.import_module(module)
     base = _peak(library, device)
     make = _pynn_step if library == "pynn" else _torch_step
-    step, loss_of, wait = make(name, batch, options, device, dtype, path)
-    losses = [loss_of(step()) for _ in range(3)]
+    step, wait = make(name, batch, options, device, dtype, path)
+    losses = [float(step().item()) for _ in range(3)]
     wait()
     print(json.dumps(losses), flush=True)
     turn = in_turns(lambda: (step(), wait()))
@@ -132,18 +132,11 @@ def _pynn_step(name, batch, options, device, dtype, path):
     inputs = [pynn.Tensor(backend.to_device(x, device)) for x in inputs]
     labels = pynn.Tensor(backend.to_device(labels, device))
 
-    def step():
-        loss = F.cross_entropy(model(*inputs), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
     def wait():
         if device == "cuda":
             backend.cupy().cuda.get_current_stream().synchronize()
 
-    return step, lambda loss: float(loss.item()), wait
+    return _step_of(F, model, inputs, labels, optimizer), wait
 
 
 def _torch_step(name, batch, options, device, dtype, path):
@@ -168,6 +161,14 @@ def _torch_step(name, batch, options, device, dtype, path):
     labels = torch.from_numpy(labels).to(device)
     optimizer = _optimizer(optim, name, model, fused=device == "cuda" or None)
 
+    def wait():
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return _step_of(F, model, inputs, labels, optimizer), wait
+
+
+def _step_of(F, model, inputs, labels, optimizer):
     def step():
         loss = F.cross_entropy(model(*inputs), labels)
         optimizer.zero_grad()
@@ -175,11 +176,7 @@ def _torch_step(name, batch, options, device, dtype, path):
         optimizer.step()
         return loss
 
-    def wait():
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return step, lambda loss: float(loss.item()), wait
+    return step
 
 
 def _optimizer(optim, name, model, **options):

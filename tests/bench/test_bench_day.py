@@ -13,6 +13,7 @@ from bench import day_table, run
 from bench.train import run as train
 
 SCRIPT = run.ROOT / "bench" / "gpu_day.sh"
+has_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 STAGES = ["build", "peaks", "tests", "kernels", "steps"]
 STAGES += ["sanitize", "fallback", "compiled", "probe", "table"]
 
@@ -23,7 +24,7 @@ def day(out, *stages):
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@has_bash
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there may be a GPU")
 def test_a_dry_run(tmp_path):
     done = day(tmp_path)
@@ -36,6 +37,91 @@ def test_a_dry_run(tmp_path):
     assert "build: done before" in again.stdout and "peaks: no GPU" in again.stdout
     wrong = day(tmp_path, "lunch")
     assert wrong.returncode == 2 and "got lunch" in wrong.stderr
+
+
+# A machine with a GPU, played: what each command would be asked, and how it might end.
+NVIDIA_SMI = """#!/bin/sh
+case "$*" in *-L*) echo "GPU 0: played" ;; *compute_cap*) echo 9.0 ;; *) echo "played, 1, 2" ;; esac
+"""
+SANITIZER = """#!/bin/sh
+echo "sanitizer $*" >> "$PLAY/asked"
+"""
+PYTHON = """#!/bin/bash
+echo "$*" >> "$PLAY/asked"
+case "$*" in
+  *"print(*FAMILIES)"*) echo gemm softmax ;;
+  *"run.families"*) echo activation linear new softmax ;;
+  "-m bench.day_table"*) exec "$REAL" "$@" ;;
+  "-m bench linear --dtype bfloat16"*) # the first time a kernel ruins the device
+    [ -e "$PLAY/linear" ] || { touch "$PLAY/linear"; exit 3; } ;;
+  "-m pynn check gemm"*) [ -e "$PLAY/hang" ] && { echo $$ > "$PLAY/hung"; exec sleep 60; } ;;
+  "-m pynn check softmax"*) exit 1 ;;
+esac
+exit 0
+"""
+
+
+@pytest.fixture
+def played(tmp_path, monkeypatch):
+    """stages -> (state of each, what was asked of Python and the sanitizer)."""
+    folder = tmp_path / "play"
+    folder.mkdir()
+    texts = {"nvidia-smi": NVIDIA_SMI, "compute-sanitizer": SANITIZER, "python": PYTHON}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+
+    def play(*stages, cap=20):
+        (folder / "asked").write_text("")
+        env = os.environ | {"GPU_DAY_BUILD": "keep", "GPU_DAY_PYTHON": str(folder / "python")}
+        env |= {"PATH": f"{folder}:{os.environ['PATH']}", "PLAY": str(folder)}
+        env |= {"REAL": sys.executable, "GPU_DAY_CAP": str(cap), "TMPDIR": str(tmp_path)}
+        command = ["bash", str(SCRIPT), str(tmp_path / "out"), *stages]
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        lines = (tmp_path / "out" / "stages.tsv").read_text().splitlines()
+        asked = (folder / "asked").read_text().splitlines()
+        return dict(line.split("\t")[:2] for line in lines), asked, done.stdout
+
+    play.folder = folder
+    return play
+
+
+@has_bash
+def test_a_family_goes_on_behind_a_kernel_that_ruins_the_device(played):
+    states, asked, _ = played("kernels")
+    assert states == {"kernels": "done"}
+    found = [line.split()[2] for line in asked if "--dtype bfloat16" in line]
+    assert found == ["linear", "linear", "softmax", "activation", "new"]
+    assert all("--resume" in line and "--limit" in line for line in asked if "--dtype" in line)
+
+
+@has_bash
+def test_a_kernel_that_hangs_costs_a_stage_its_time_and_the_next_start_goes_on(played):
+    (played.folder / "hang").touch()
+    states, *_ = played("peaks", "tests", cap=2)
+    assert states == {"peaks": "done", "tests": "out of time"}
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((played.folder / "hung").read_text()), 0)
+    (played.folder / "hang").unlink()
+    states, asked, text = played("peaks", "tests")
+    assert states == {"peaks": "done", "tests": "failed"}  # a fault of softmax; all were asked
+    assert "peaks: done before" in text and "pynn check softmax: code 1" in text
+    assert any("--known" in line for line in asked)  # a fresh machine has to be told
+    assert any("pytest -q -m gpu" in line for line in asked)
+
+
+@has_bash
+def test_each_tool_of_the_sanitizer_sees_every_family(played):
+    states, asked, _ = played("sanitize")
+    assert states == {"sanitize": "done"}
+    lines = [line for line in asked if line.startswith("sanitizer")]
+    assert [line.split()[2] for line in lines] == [
+        "memcheck",
+        "racecheck",
+        "synccheck",
+        "initcheck",
+    ]
+    assert all(line.endswith("--launch linear softmax activation new") for line in lines)
 
 
 def test_caps_fit_the_day():

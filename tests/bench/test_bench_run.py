@@ -2,12 +2,13 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
 
 from bench import case as cases
-from bench import libraries, run, table, verify
+from bench import libraries, run, small_shapes, table, verify
 from bench.__main__ import _variants, main
 from pynn import backend, kernels
 
@@ -187,6 +188,46 @@ def test_tiny_cases_of_every_family_are_right_in_every_dtype():
                     facts, _ = run.verified(libraries.Pynn("cpu"), case, direction, dtype)
                     assert "refused" not in facts, (name, case.op, direction, dtype, facts)
                     assert math.isfinite(facts["error"])
+
+
+@pytest.mark.skipif(backend.kernel_module("sim") is None, reason="pynn was built without pynn._sim")
+@pytest.mark.parametrize("how", ["--launch", "--reference"])
+def test_small_shapes_name_what_is_wrong(how, capsys, monkeypatch):
+    words = ["softmax", how]
+    assert small_shapes.main(words, "cpu") == 0
+    assert "0 wrong" in capsys.readouterr().out
+    monkeypatch.setattr(run, "family_cases", lambda name, scale: [gelu(wrong=0.1)])
+    monkeypatch.setattr(small_shapes, "_launch", lambda *case: "no launch")
+    assert small_shapes.main(words, "cpu") == 1
+    shown = capsys.readouterr().out
+    assert "gelu forward 8x16 float32" in shown
+    monkeypatch.setattr(small_shapes.device, "alive", lambda kind: False)
+    assert small_shapes.main(["softmax", "linear", "norm", how], "cpu") == small_shapes.LOST
+    assert "not asked: linear norm" in capsys.readouterr().out
+
+
+def test_a_row_that_takes_too_long_is_given_to_the_last_word():
+    slow = gelu()
+    object.__setattr__(slow, "inputs", lambda: time.sleep(0.2) or [cases.normal(8, 16)])
+    given = []
+    plan = run.Plan(peers=(), seconds=0.002, limit=0.05)
+    start = {"op": "gelu"}
+    with run._limited(plan, start, given.append):
+        row_of(slow, plan)
+    assert given[0]["refused"] == "expected an answer within 0.05 s, got none"
+    with run._limited(plan, start, given.append):
+        row_of(gelu(), run.Plan(peers=(), seconds=0.001))
+    assert len(given) == 1
+
+
+def test_a_lost_device_ends_the_rows_behind_the_one_that_lost_it(monkeypatch):
+    monkeypatch.setattr(run.devices, "alive", lambda device: False)
+    monkeypatch.setattr(run, "family_cases", lambda name, scale: [gelu(wrong=0.1), gelu()])
+    found = []
+    with pytest.raises(run.LostDeviceError, match="expected an error below"):
+        for row in run.rows(["activation"], "tiny", FAST):
+            found.append(row)
+    assert len(found) == 1 and "refused" in found[0]
 
 
 def test_the_command(tmp_path, capsys):
