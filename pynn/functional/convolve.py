@@ -30,7 +30,9 @@ def dgrad_native(dy, w, b, dx, geometry):
 def wgrad_native(x, dy, dw, geometry):
     """dw = the gradient of fprop's w."""
     terms = math.prod(dy.shape[:3])
-    native.conv_wgrad(x, dy, dw, _workspace(dw, terms), *_numbers(geometry))
+    depthwise = dw.shape[3] == 1 and dw.shape[0] == x.shape[3]
+    room = _workspace(dw, terms, least=int(depthwise))
+    native.conv_wgrad(x, dy, dw, room, *_numbers(geometry))
 
 
 def nothing_of(x):
@@ -45,10 +47,11 @@ def _numbers(geometry):
     return geometry.stride, (top, left), geometry.dilation, kernels.preferred("conv"), tf32
 
 
-def _workspace(d, terms):
-    """Room for several times d in float32 where d alone would leave the GPU idle and its sums are
-    of many terms; the launcher takes of it what it needs.
+def _workspace(d, terms, least=0):
+    """Room for several times d in float32, at least `least`, where d alone would leave the GPU idle
+    and its sums are of many terms; the launcher takes of it what it needs.
     """
     parts = min(terms // 512, _ROOM // max(d.size, 1))
+    parts = max(parts if parts > 1 else 0, least)
     xp = array_module(d)
-    return xp.empty(parts * d.size, np.float32) if parts > 1 else nothing(xp)
+    return xp.empty(parts * d.size, np.float32) if parts else nothing(xp)

@@ -125,6 +125,33 @@ def test_padding_that_differs_before_and_after():
         same_as_reference(lambda: Conv2d(*how, 1), *shapes(6, 7, C, 8, (3, 3), how), dtype=BF16)
 
 
+# H, W, C, kernel, stride, padding, dilation
+DEPTHWISE = [
+    (7, 9, 24, (3, 3), 1, 1, 1),
+    (8, 7, 300, (3, 5), 1, (1, 2), 1),
+    (9, 10, 8, (5, 3), 2, (2, 1), 1),
+    (9, 8, 5, (3, 3), (1, 2), 0, (2, 1)),
+    (7, 11, 16, (2, 7), (3, 1), 3, (1, 2)),
+    (6, 6, 8, (1, 1), 2, 0, 1),
+    (40, 33, 8, (3, 3), 1, 1, 1),
+]
+
+
+@pytest.mark.parametrize("dtype", [F32, F16, BF16], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
+def test_depthwise_exact_on_integers(case, dtype):
+    H, W, C, kernel, stride, padding, dilation = case
+    how = geometry(stride, padding, dilation)
+    x, w, b, y = shapes(H, W, C, C, kernel, how, C)
+    _sim.reset_counters()
+    same_as_reference(lambda: Conv2d(*how, C), x, w, b, y, dtype=dtype, most=1)
+    phases = how.stride[0] * how.stride[1]
+    extra = _sim.counters()["launches"] - (1 + phases + 2)  # y; phases of dx; dw in two
+    assert 1 <= extra <= 2  # db
+    turned = lambda: ConvTranspose2d((H, W), *how, C)  # noqa: E731
+    same_as_reference(turned, y, w, (C,), x, dtype=dtype, most=1)
+
+
 def misaligned(array):
     whole = np.empty(array.size + 32, array.dtype)
     start = (-whole.ctypes.data // whole.itemsize) % (16 // whole.itemsize) + 1

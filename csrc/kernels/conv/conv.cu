@@ -12,7 +12,8 @@
 //                fill the multiprocessors and as the workspace has room for (parts x size of D), and
 //                a second launch adds them in order: the same bits in every run. fprop and dgrad of
 //                small images do the same, without groups or stride.
-//   variant      0 lets choose() decide; a rung's number, or one of its tiles', is preferred to the
+//                The depthwise wgrad needs room for one part.
+//   variant      0 lets choose() decide, and depthwise.cu take groups = C = K; a rung's number, or one of its tiles', is preferred to the
 //                choice, and passed over only where the arrays do not fit it (gemm/variants.h)
 //   tf32         f32 operands may be rounded to tf32 for the tensor cores
 //
@@ -197,8 +198,19 @@ void multiply(cudaStream_t stream, Arguments const& a, Problem const& p) {
   gemm::multiply(stream, a.x.dtype, g, a.workspace, a.variant, a.tf32);
 }
 
+void run_depthwise(cudaStream_t stream, Arguments const& a, Problem p) {
+  if (p.pass != Pass::wgrad) return depthwise(stream, a.x.dtype, p);
+  p.gemm.splits = depthwise_wgrad(stream, a.x.dtype, p, a.workspace);
+  p.gemm.M *= p.gemm.batch;  // dw as one matrix (K, R S)
+  p.gemm.batch = p.gemm.inner = 1;
+  gemm::sum_splits(stream, p.gemm, a.workspace.data<float>());
+}
+
 void run(cudaStream_t stream, Arguments const& a, Problem p) {
-  if (p.gemm.batch * p.gemm.M * p.gemm.N == 0) return;
+  int64_t const size = p.gemm.batch * p.gemm.M * p.gemm.N;
+  if (size == 0) return;
+  bool const room = p.pass != Pass::wgrad || a.workspace.size() >= size;
+  if (a.variant == 0 && room && fits_depthwise(p)) return run_depthwise(stream, a, p);
   Choice const choice = choose(p, a.x.dtype, a.tf32, a.variant, a.workspace.size());
   p.gemm.splits = choice.splits;
   if (choice.splits == 1) return run(stream, a.x.dtype, p, choice);

@@ -209,11 +209,13 @@ struct Radix {
   }
 };
 
-// The row of dx (N H W, C) that window m of a phase of dgrad makes.
+// The row of y, seen as (N P Q, K), or of dx, (N H W, C), that window m makes.
 __device__ inline int64_t row_of(Problem const& p, Digits const& m) {
+  bool const dgrad = p.pass == Pass::dgrad;
   int64_t const h = p.rows.out_first + int64_t{m.mid} * p.rows.out_step;
   int64_t const w = p.columns.out_first + int64_t{m.low} * p.columns.out_step;
-  return (int64_t{m.high} * p.shape.H + h) * p.shape.W + w;
+  return (int64_t{m.high} * (dgrad ? p.shape.H : p.shape.P) + h) * (dgrad ? p.shape.W : p.shape.Q) +
+         w;
 }
 
 }  // namespace pynn::conv

@@ -24,6 +24,12 @@ void conv_sm80_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
 void conv_sm80_f16(cudaStream_t stream, Problem const& problem, Tile tile);
 void conv_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
 
+// groups = C = K: fprop, dgrad or a phase of it; and wgrad, which writes parts of dw (splits, K, R S)
+// to a workspace with room for at least one, and returns how many.
+bool fits_depthwise(Problem const& problem);
+void depthwise(cudaStream_t stream, DType dtype, Problem const& problem);
+int depthwise_wgrad(cudaStream_t stream, DType dtype, Problem const& problem, Out workspace);
+
 // Whether every piece of `width` elements of both operands, which lies within one tap and one group,
 // begins at a multiple of its own size.
 template <typename T>
