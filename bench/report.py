@@ -7,12 +7,10 @@ python -m bench report new.jsonl --compare old.jsonl --margin 5%     exit 1 if a
 import argparse
 import base64
 import html
-import json
 import math
 import tempfile
 from pathlib import Path
 
-from bench import peaks as measured
 from bench.run import load
 
 KEY = ("device", "family", "op", "pass", "shape", "dtype", "variant", "threads")
@@ -126,10 +124,7 @@ def _lacks(why):
 def _plots(rows, device, folder):
     from bench import plots
 
-    peaks = {}
-    path = measured.peaks_file(device)
-    if path.exists():
-        peaks = json.loads(path.read_text())
+    peaks = _peaks(rows)
     name = "".join(c if c.isalnum() else "-" for c in device.lower()).strip("-")
     made = [("Roofline", f"{name}-roofline.png")]
     plots.roofline(rows, peaks, folder / made[0][1])
@@ -146,6 +141,15 @@ def _plots(rows, device, folder):
             plots.sweep(swept, folder / file, swept[0]["bound"] == "matrix", peaks)
             made.append((f"{family}: over size", file))
     return [f"<h2>{html.escape(t)}</h2>{_image(folder / file, t)}" for t, file in made]
+
+
+def _peaks(rows):
+    """The limits that the rows were measured against; {} where they were not known."""
+    limits = [row["limits"] for row in rows if row.get("limits")]
+    if not limits:
+        return {}
+    matrix = {dtype: rate for limit in limits for dtype, rate in limit["matrix"].items()}
+    return {"memory": max(limit["memory"] for limit in limits), "matrix": matrix}
 
 
 def _image(path, words):

@@ -156,7 +156,9 @@ def figures(case, direction, dtype, times, errors, limits):
         case.flops.get(direction, 0),
     )
     floor, bound = limit(limits, size, flops if case.matrix else 0, dtype)
+    matrix = {t: rate for t, rate in limits.get("matrix", {}).items() if t == dtype}
     return {
+        "limits": {"memory": limits["memory"], "matrix": matrix} if limits else {},
         "us": _microseconds(ours),
         "bytes": size,
         "flops": flops,
@@ -297,8 +299,18 @@ def provenance(device):
         "versions": versions(),
         "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "command": " ".join(["python -m bench", *sys.argv[1:]]),
+        "command": _command(sys.argv[1:]),
     }
+
+
+def _command(words):
+    """The command, but for the file that rows go to."""
+    kept = [
+        word
+        for former, word in zip(["", *words], words, strict=False)
+        if "--json" not in (former, word) and not word.startswith("--json=")
+    ]
+    return " ".join(["python -m bench", *kept])
 
 
 def versions():
