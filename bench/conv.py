@@ -1,7 +1,8 @@
 """Convolutions: every distinct one of ResNet-50, and the depthwise ones of EfficientNet-B0.
 
 x (N, H, W, C), w (K, R, S, C / groups), y (N, P, Q, K): forward (fprop), dgrad, wgrad
-bytes  (x + w + y) sizeof(T) in each of the three
+bytes  (x + w + y) sizeof(T) in each of the three; the kernels' own: a strided dgrad runs once for
+       each place of a pixel in the stride, and reads dy every time
 FLOPs  2 N P Q K R S C / groups in each      bound: compute; memory where 1x1 or depthwise
 """
 
@@ -25,7 +26,7 @@ EFFICIENTNET = [  # H = W, C, R = S, stride
     *[(7, 1152, 5, 1), (7, 1152, 3, 1)],
 ]
 QUICK = [(28, 1, 32, 3, 1), (28, 32, 64, 3, 1), (14, 64, 128, 1, 1)]
-TINY = [(8, 16, 16, 3, 1)]
+TINY = [(8, 16, 16, 3, 1), (8, 16, 32, 1, 1), (9, 8, 16, 3, 2)]
 
 
 def cases(scale):
@@ -58,6 +59,7 @@ def _case(op, N, H, C, K, R, stride, groups):
         torch=torch,
         inputs=lambda: [normal(*image), normal(*weight, scale=(C // groups * R * R) ** -0.5)],
         elements=dict.fromkeys(passes, elements),
+        extra={"dgrad": ((min(stride, R) ** 2 - 1) * N * P * P * K, 0)},
         flops=dict.fromkeys(passes, 2 * N * P * P * math.prod(weight)),
         matrix=groups == 1,
     )

@@ -2,13 +2,17 @@
 
 bytes  layer_norm, rms_norm  forward (2 n + weights) sizeof(T), backward 3 n and the weights and
                              their gradients
-       batch_norm            forward 3 n: the statistics take a pass of their own; backward 5 n
+       batch_norm (N 1, G C) forward 3 n: the statistics take a pass of their own; backward 5 n
        statistics            8 bytes each
-       the kernels' own      partial sums of dw and db, 16 P C, P teams;  batch_norm: of one split,
-                             moments 48 C and statistics again 16 C, backward 80 C and w again
+       group_norm            the same, with statistics of each of N samples and G groups
+       the kernels' own      partial sums of dw and db, 16 P C, P teams;  down columns, of one
+                             split: moments 48 N C and statistics again 16 N G, backward sums
+                             32 N C, means and statistics again 48 N G, and w again
                              csrc/kernels/norm/layer_norm.cu, group_norm.cu
 FLOPs  5 an element forward, 8 backward                  bound: memory
 """
+
+import math
 
 from bench.case import Case, named, normal
 
@@ -30,6 +34,11 @@ IMAGES = {
     "quick": [(16, 28, 28, 64)],
     "tiny": [(4, 8, 8, 32)],
 }
+GROUPED = {  # image, groups
+    "full": [((32, 64, 64, 320), 32), ((32, 16, 16, 1280), 32)],  # of a diffusion network
+    "quick": [((4, 28, 28, 64), 8)],
+    "tiny": [((4, 8, 8, 32), 8)],
+}
 
 
 def cases(scale):
@@ -38,6 +47,8 @@ def cases(scale):
         yield _rms_norm(rows, C)
     for shape in IMAGES[scale]:
         yield _batch_norm(shape)
+    for shape, groups in GROUPED[scale]:
+        yield _group_norm(shape, groups)
 
 
 def _layer_norm(rows, C):
@@ -79,17 +90,44 @@ def _rms_norm(rows, C):
 
 def _batch_norm(shape):
     C = shape[-1]
-    n = shape[0] * shape[1] * shape[2] * C
+    return _columns(
+        "batch_norm",
+        shape,
+        named(*shape),
+        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+        samples=1,
+        groups=C,
+    )
+
+
+def _group_norm(shape, groups):
+    return _columns(
+        "group_norm",
+        shape,
+        f"{named(*shape)} g{groups}",
+        lambda F, x, w, b: F.group_norm(x, groups, w, b),
+        lambda F, x, w, b: F.group_norm(x, groups, w, b),
+        samples=shape[0],
+        groups=groups,
+    )
+
+
+def _columns(op, shape, words, run, torch, samples, groups):
+    """Statistics of each sample and group, down the columns of (samples, ..., C)."""
+    n, C = math.prod(shape), shape[-1]
+    statistics, columns = samples * groups, samples * C
     return Case(
-        op="batch_norm",
-        shape=named(*shape),
-        run=lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
-        torch=lambda F, x, w, b: F.batch_norm(
-            x.permute(0, 3, 1, 2), None, None, w, b, training=True
-        ).permute(0, 2, 3, 1),
+        op=op,
+        shape=words,
+        run=run,
+        torch=lambda F, x, w, b: torch(F, x.permute(0, 3, 1, 2), w, b).permute(0, 2, 3, 1),
         inputs=lambda: [normal(*shape), 1 + normal(C, scale=0.1), normal(C, scale=0.1, start=3)],
         elements={"forward": 3 * n + 2 * C, "backward": 5 * n + 3 * C},
-        fixed={"forward": 16 * C, "backward": 16 * C},
-        extra={"forward": (0, 64 * C), "backward": (C, 80 * C)},
+        fixed={"forward": 16 * statistics, "backward": 16 * statistics},
+        extra={
+            "forward": (0, 48 * columns + 16 * statistics),
+            "backward": (C, 32 * columns + 48 * statistics),
+        },
         flops={"forward": 5 * n, "backward": 8 * n},
     )
