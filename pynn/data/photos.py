@@ -1,10 +1,8 @@
 """Small photos that come inside scikit-image."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 
+from pynn.data._package import folder_of
 from pynn.data.dataset import ArrayDataset, train_test_split
 
 
@@ -18,21 +16,9 @@ def faces(test_fraction: float = 0.3, seed: int = 0) -> tuple[ArrayDataset, Arra
     Raises ImportError if scikit-image is not installed.
     Huang, Jain, Learned-Miller 2007, "Labeled faces in the wild".
     """
-    images = np.load(_folder() / "data" / "lfw_subset.npy", allow_pickle=False)
+    folder = folder_of("faces", "skimage", "scikit-image") / "data"
+    images = np.load(folder / "lfw_subset.npy", allow_pickle=False)
     images = images.astype(np.float32)[..., None]
     labels = (np.arange(len(images)) < 100).astype(np.int64)  # faces stand first
     parts = train_test_split(ArrayDataset(images, labels), test_fraction, seed, labels)
     return tuple(ArrayDataset(*part[:]) for part in parts)
-
-
-def _folder():
-    try:
-        spec = importlib.util.find_spec("skimage")
-    except ValueError:  # it is there, but has no spec
-        spec = None
-    if spec is None:
-        raise ImportError(
-            "[faces] expected scikit-image, which holds this data, got no such module: "
-            'pip install "pynn-cuda[examples]"'
-        )
-    return Path(spec.origin).parent

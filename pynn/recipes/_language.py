@@ -106,6 +106,20 @@ class Language(Recipe):
             return model(Tensor(ids, device=self.device)).astype("float32").numpy()
 
 
+class RecurrentLanguage(Language):
+    """Embedding - recurrent layer - linear; a subclass names the layer."""
+
+    layer: type[nn.Module]
+    lr = 4e-3
+    hidden = Option(192, "width of the recurrent layer", least=1)
+    dropout = Option(0.1, "share of its outputs left out in training", least=0.0)
+
+    quick = {"epochs": 2, "hidden": 48, "most": 40000, "sample": 100}
+
+    def model(self):
+        return Recurrent(self.layer, len(self.text.vocabulary), self.hidden, self.dropout)
+
+
 class Recurrent(nn.Module):
     """Ids (N, T) to scores (N, T, classes) by a recurrent layer of some kind."""
 

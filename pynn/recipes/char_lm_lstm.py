@@ -11,19 +11,11 @@ Graves 2013, "Generating sequences with recurrent neural networks", arXiv:1308.0
 """
 
 from pynn import nn
-from pynn.recipes._language import Language, Recurrent
-from pynn.recipes._recipe import Option
+from pynn.recipes._language import RecurrentLanguage
 
 
-class CharLmLstm(Language):
+class CharLmLstm(RecurrentLanguage):
     """Embedding - LSTM - linear."""
 
-    epochs = 5
-    lr = 4e-3
-    hidden = Option(192, "width of the LSTM", least=1)
-    dropout = Option(0.1, "share of the LSTM's outputs left out in training", least=0.0)
-
-    quick = {"epochs": 2, "hidden": 48, "most": 40000, "sample": 100}
-
-    def model(self):
-        return Recurrent(nn.LSTM, len(self.text.vocabulary), self.hidden, self.dropout)
+    layer = nn.LSTM
+    epochs = 8

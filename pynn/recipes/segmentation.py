@@ -1,12 +1,13 @@
-"""Finds discs, squares and triangles put onto photographs, pixel by pixel, with a U-Net.
+"""Finds discs, squares, triangles and horses put onto photographs, pixel by pixel, with a U-Net.
 
-Learnt: for each pixel whether it shows the photograph, or which of three shapes on it. From: pieces
-of photographs of scikit-image with discs, squares and triangles put onto them, striped, shaded and
-noisy, so that the true mask is known; in training the grounds' colours are exchanged and moved.
-Validation and test take their grounds from photographs of their own. How: convolutions that halve
-the image twice, transposed convolutions that double it again, and beside each the features of the
-same size from the way down. What counts is the mean over the classes of the intersection over the
-union, most of which is lost where a small shape might be a disc as well as a square.
+Learnt: for each pixel whether it shows the photograph, or which of three shapes and one object on
+it. From: pieces of photographs of scikit-image with discs, squares, triangles and its horse put
+onto them, striped, shaded and noisy, so that the true mask is known; in training the grounds'
+colours are exchanged and moved. Validation and test take their grounds from photographs of their
+own. How: convolutions that halve the image twice, transposed convolutions that double it again, and
+beside each the features of the same size from the way down. What counts is the mean over the
+classes of the intersection over the union: most is lost at legs a pixel wide, and where a small
+shape might be a disc as well as a square.
 
 Ronneberger, Fischer, Brox 2015, "U-Net: convolutional networks for biomedical image segmentation",
 arXiv:1505.04597.
@@ -45,7 +46,7 @@ class Segmentation(Recipe):
     batch_size = 16
     lr = 1e-2
     width = Option(12, "channels of the first level; each further one has twice as many", least=1)
-    scenes = Option(2000, "images to learn from", least=16)
+    scenes = Option(2400, "images to learn from", least=16)
     size = Option(32, "pixels of an image's side, a multiple of 4", least=16)
 
     quick = {"epochs": 2, "scenes": 96, "width": 4, "batch_size": 8}
@@ -83,7 +84,8 @@ class Segmentation(Recipe):
         if plots:
             images, _ = test.dataset[:8]
             colors = np.array(
-                [[0.9, 0.9, 0.9], [0.85, 0.46, 0.1], [0.13, 0.4, 0.66], [0.3, 0.6, 0.3]]
+                [[0.9, 0.9, 0.9], [0.85, 0.46, 0.1], [0.13, 0.4, 0.66]]
+                + [[0.3, 0.6, 0.3], [0.6, 0.24, 0.6]]
             )
             shown = np.stack([images, colors[masks[:8]], colors[taken[:8]]])
             title = "scenes on unseen photographs, the true masks, and what the network finds"

@@ -90,9 +90,12 @@ def test_scenes_have_the_masks_that_they_show():
 
     images, masks = scenes(8, ("brick.png",), 32, seed=3)[:]
     assert images.shape == (8, 32, 32, 3) and 0 <= images.min() <= images.max() <= 1
-    assert set(np.unique(masks)) <= {0, 1, 2, 3} and (masks > 0).any(axis=(1, 2)).all()
+    assert set(np.unique(masks)) <= set(range(5)) and (masks > 0).any(axis=(1, 2)).all()
     grey = np.ptp(images, axis=-1) < 1e-6  # bricks are grey, fillings are not
     assert grey[masks == 0].mean() > 0.9 and grey[masks > 0].mean() < 0.1
+    horses = scenes(200, ("brick.png",), 32, 1, seed=4)[:][1]
+    shares = [np.mean([(m == kind).mean() for m in horses if (m == kind).any()]) for kind in (1, 4)]
+    assert 0.3 < shares[1] / shares[0] < 0.8  # a horse covers less than the disc about it
     again = scenes(8, ("brick.png",), 32, seed=3)[:]
     np.testing.assert_array_equal(images, again[0])
     pieces, labels = patches(20, 16, (0.5, 1.0))[:]

@@ -3,11 +3,13 @@ and says so; its goal, and its row in the table of figures. `pynn train --all --
 each learns, and draws its pictures.
 """
 
+import importlib.util
 import json
 import os
 import re
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from pynn import backend, cli, recipes
 from pynn.recipes import _figures
 from pynn.train import Interrupted
 
+ROOT = Path(__file__).parents[2]
 RUNS = _figures.runs()
 STEPS = 6
 
@@ -140,7 +143,9 @@ def test_what_does_not_learn_is_told(tmp_path, monkeypatch, capsys):
 
 
 def test_the_table_of_figures():
-    """Each run has a row, of the goal that its recipe states, and has met it in its time."""
+    """Each run has a row, of the goal that its recipe states, and has met it in its time. The
+    README shows the same rows, and pictures of a few of the runs.
+    """
     rows = _figures.read()
     assert list(rows) == list(RUNS)
     for run, row in rows.items():
@@ -151,6 +156,14 @@ def test_the_table_of_figures():
         assert 0 <= float(row.seconds) <= goal.seconds
         assert re.fullmatch(r"[0-9a-f]{10}", row.commit)
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", row.date)
+    spec = importlib.util.spec_from_file_location("record", ROOT / "tools/record_figures.py")
+    record = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(record)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert record.with_table(readme, rows) == readme
+    for picture in record.PICTURES:
+        assert f"](docs/{picture})" in readme
+        assert (ROOT / "docs" / picture).stat().st_size < 150_000
 
 
 @pytest.mark.slow
