@@ -3,12 +3,9 @@
     y[n, p, q, k] = b[k] + sum over r, s, c of  x[n, h, w, c] weight[k, r, s, c],
     h = p stride_h + r dilation_h - pad_h,  w = q stride_w + s dilation_w - pad_w
 
-fprop is a matrix product (N P Q, R S C) times (R S C, K), whose left matrix has a window of x in
-each row. It is R S times as large as x, so it is made and used in blocks that stay in the cache and
-is never kept: wgrad makes it again. dgrad multiplies dy by one tap of the weight at a time and adds
-the product to the pixels that the tap reads. The kernels, in csrc/kernels/conv/, never make it.
-Chellapilla, Puri, Simard 2006, "High performance convolutional neural networks for document
-processing".
+The reference stands in im2col.py, the kernels in csrc/kernels/conv/.
+
+Over 400 lines: half of them say what a public function takes, and check it.
 """
 
 import numpy as np
@@ -16,23 +13,27 @@ import numpy as np
 from pynn.autograd import Function
 from pynn.backend import array_module, widen
 from pynn.functional.broadcast import sum_to_native
-from pynn.functional.convolve import dgrad_native, fprop_native, wgrad_native
-from pynn.functional.linear import as_rows, check_dtypes, column_sums
+from pynn.functional.convolve import (
+    dgrad_native,
+    fprop_activate_native,
+    fprop_native,
+    wgrad_native,
+)
+from pynn.functional.im2col import dgrad, fprop, wgrad
+from pynn.functional.linear import (
+    LinearActivation,
+    as_rows,
+    check_activation,
+    check_dtypes,
+    column_sums,
+)
 from pynn.functional.window import (
     Geometry,
     NativeLine,
-    add_taps,
     as_pair,
-    blocks,
     check_fits,
     check_images,
-    padded,
     pair,
-    windows,
-)
-
-_FEW_CHANNELS = (
-    4  # up to which the matrix is made tap by tap: a window's rows are too short to copy
 )
 
 
@@ -43,15 +44,21 @@ class _Convolution(Function):
         self.geometry, self.groups = Geometry(stride, padding, dilation), groups
 
     def forward(self, x, w, b=None):
+        return self.sums(x, w, b).astype(x.dtype, copy=False)
+
+    def sums(self, x, w, b):
         self.x, self.w = x, w
         y = self.product(widen(x), widen(w))
         if b is not None and y.size:
             rows = y.reshape(y.shape[0] * y.shape[1], -1)  # longer than K: a longer inner loop
             rows += array_module(y).tile(widen(b), y.shape[2])
-        return y.astype(x.dtype, copy=False)
+        return y
 
     def backward(self, dy):
-        need_x, need_w, *need_b = self.needs
+        return self.gradients(dy, self.needs)
+
+    def gradients(self, dy, needs):
+        need_x, need_w, *need_b = needs
         x, w, wide = self.x, self.w, widen(dy)
         dx = self.gradient_x(wide, widen(w)).astype(x.dtype, copy=False) if need_x else None
         dw = self.gradient_w(widen(x), wide).astype(w.dtype, copy=False) if need_w else None
@@ -65,7 +72,10 @@ class _Convolution(Function):
         return self.product_native(x, w, b)
 
     def backward_native(self, dy):
-        need_x, need_w, *need_b = self.needs
+        return self.gradients_native(dy, self.needs)
+
+    def gradients_native(self, dy, needs):
+        need_x, need_w, *need_b = needs
         dx = self.gradient_x_native(dy) if need_x else None
         dw = self.gradient_w_native(dy) if need_w else None
         if not need_b:
@@ -91,10 +101,13 @@ class Conv2d(_Convolution):
         return wgrad(x, dy, self.w.shape, self.geometry, self.groups)
 
     def product_native(self, x, w, b):
-        size = self.geometry.output_size(x.shape[1:3], w.shape[1:3])
-        y = array_module(x).empty((x.shape[0], *size, w.shape[0]), x.dtype)
+        y = self.empty_output(x, w)
         fprop_native(x, w, b, y, self.geometry)
         return y
+
+    def empty_output(self, x, w):
+        size = self.geometry.output_size(x.shape[1:3], w.shape[1:3])
+        return array_module(x).empty((x.shape[0], *size, w.shape[0]), x.dtype)
 
     def gradient_x_native(self, dy):
         dx = array_module(dy).empty_like(self.x)
@@ -105,6 +118,64 @@ class Conv2d(_Convolution):
         dw = array_module(dy).empty_like(self.w)
         wgrad_native(self.x, dy, dw, self.geometry)
         return dw
+
+
+class Conv2dActivation(Conv2d):
+    """y = f(z), z = b + x * w + residual;  dz = dy f'(z), and from it dx, dw, db as Conv2d's;
+    the residual's gradient is dz.
+
+    x, w, b or left out as of Conv2d, residual like y or left out: it comes last where `adds` says
+    there is one. f is relu, gelu, gelu_tanh, silu or None, of the sums before they are rounded, as
+    in LinearActivation.
+    """
+
+    functions, function = LinearActivation.functions, LinearActivation.function
+
+    def __init__(self, activation, adds, *numbers):
+        super().__init__(*numbers)
+        self.activation, self.adds = activation, adds
+
+    def split(self, rest):
+        """Bias and residual of what follows x and w."""
+        residual = rest[-1] if self.adds else None
+        b = rest[0] if len(rest) > self.adds else None
+        return b, residual
+
+    def forward(self, x, w, *rest):
+        b, residual = self.split(rest)
+        z = self.sums(x, w, b)
+        if residual is not None:
+            z += residual
+        if self.activation is None:
+            return z.astype(x.dtype, copy=False)
+        y = self.functions[self.activation]().forward(z).astype(x.dtype, copy=False)
+        self.kept = y if self.activation == "relu" else z.astype(x.dtype, copy=False)
+        return y
+
+    def backward(self, dy):
+        dz = self.function.backward(dy) if self.activation else dy
+        return self.with_residual(self.gradients, dz)
+
+    def forward_native(self, x, w, *rest):
+        self.x, self.w = x, w
+        b, residual = self.split(rest)
+        y = self.empty_output(x, w)
+        keep = self.activation not in ("relu", None) and any(self.needs)
+        self.kept = array_module(x).empty_like(y) if keep else y
+        z = self.kept if keep else None
+        activation = self.activation or "none"
+        fprop_activate_native(x, w, b, residual, z, y, activation, self.geometry)
+        return y
+
+    def backward_native(self, dy):
+        dz = self.function.backward_native(dy) if self.activation else dy
+        return self.with_residual(self.gradients_native, dz)
+
+    def with_residual(self, gradients, dz):
+        if not self.adds:
+            return gradients(dz, self.needs)
+        *needs, wanted = self.needs
+        return (*gradients(dz, needs), dz if wanted else None)
 
 
 class ConvTranspose2d(_Convolution):
@@ -149,162 +220,69 @@ class Conv1d(NativeLine, Conv2d):
     """Conv2d of height 1: x (N, L, C), w (K, R, C / groups), b (K,) or left out, y (N, P, K)."""
 
 
+class Conv1dActivation(NativeLine, Conv2dActivation):
+    """Conv2dActivation of height 1: x (N, L, C), w (K, R, C / groups), residual (N, P, K)."""
+
+
 class ConvTranspose1d(NativeLine, ConvTranspose2d):
     """ConvTranspose2d of height 1: x (N, P, K), w (K, R, C / groups), b (C,), y (N, L, C)."""
-
-
-# ------------------------------------------------------------------ fprop, dgrad, wgrad
-
-
-def fprop(x, w, size, geometry, groups=1):
-    """y (N, P, Q, K) of that size, (P, Q), from x (N, H, W, C) and w (K, R, S, C / groups)."""
-    xp = array_module(x)
-    K, R, S, C = w.shape
-    if groups > 1 and C != 1:
-        parts = zip(xp.split(x, groups, 3), xp.split(w, groups, 0), strict=True)
-        return xp.concatenate(
-            [fprop(part, kernels, size, geometry) for part, kernels in parts], axis=3
-        )
-    N, (P, Q) = x.shape[0], size
-    y = xp.empty((N, P, Q, K), x.dtype)
-    view = windows(padded(x, geometry.padding), (P, Q), (R, S), geometry)
-    if groups == 1:
-        matrix, out = w.reshape(K, R * S * C).T, as_rows(y)
-        for outputs, columns in _columns(xp, view):
-            xp.matmul(columns, matrix, out=out[outputs])
-        return y
-    taps = _depthwise_taps(w, groups)
-    split = y.reshape(N, P, Q, groups, K // groups)
-    for n, p, _ in blocks(xp, N, P, Q, K):
-        out = split[n, p]
-        for i, tap in enumerate(taps):
-            product = xp.multiply(
-                view[n, p, :, *divmod(i, S), :, None], tap, out=None if i else out
-            )
-            if i:
-                out += product
-    return y
-
-
-def dgrad(dy, w, shape, geometry, groups=1):
-    """dx of that shape, (N, H, W, C), from dy (N, P, Q, K) and w (K, R, S, C / groups)."""
-    xp = array_module(dy)
-    K, R, S, C = w.shape
-    N, H, W, _ = shape
-    P, Q = dy.shape[1:3]
-    if groups > 1 and C != 1:
-        parts = zip(xp.split(dy, groups, 3), xp.split(w, groups, 0), strict=True)
-        of_part = N, H, W, C
-        return xp.concatenate(
-            [dgrad(d, kernels, of_part, geometry) for d, kernels in parts], axis=3
-        )
-    if R == S == 1 and groups == 1 and (P, Q) == (H, W) and geometry.padding == ((0, 0), (0, 0)):
-        return (as_rows(dy) @ w.reshape(K, C)).reshape(shape)
-    dx = xp.zeros(shape, dy.dtype)
-    if groups == 1:
-        taps = xp.ascontiguousarray(w.transpose(1, 2, 0, 3)).reshape(R * S, K, C)
-        drows = as_rows(dy)
-        for n, p, outputs in blocks(xp, N, P, Q, C):
-            d = drows[outputs]
-            space = xp.empty((n.stop - n.start, p.stop - p.start, Q, C), dy.dtype)
-            product = as_rows(space)
-            products = (xp.matmul(d, tap, out=product).reshape(space.shape) for tap in taps)
-            add_taps(dx, n, p, products, (R, S), geometry)
-        return dx
-    taps = _depthwise_taps(w, groups)
-    split = dy.reshape(N, P, Q, groups, K // groups)
-    for n, p, _ in blocks(xp, N, P, Q, K):
-        d = split[n, p]
-        add_taps(dx, n, p, ((d * tap).sum(axis=-1) for tap in taps), (R, S), geometry)
-    return dx
-
-
-def wgrad(x, dy, shape, geometry, groups=1):
-    """dw of that shape, (K, R, S, C / groups), from x (N, H, W, C) and dy (N, P, Q, K)."""
-    xp = array_module(x)
-    K, R, S, C = shape
-    N, P, Q, _ = dy.shape
-    if groups > 1 and C != 1:
-        parts = zip(xp.split(x, groups, 3), xp.split(dy, groups, 3), strict=True)
-        of_part = K // groups, R, S, C
-        return xp.concatenate([wgrad(part, d, of_part, geometry) for part, d in parts], axis=0)
-    dw = xp.zeros(shape, x.dtype)
-    view = windows(padded(x, geometry.padding), (P, Q), (R, S), geometry)
-    if groups == 1:
-        drows, out = as_rows(dy), dw.reshape(K, R * S * C)
-        for outputs, columns in _columns(xp, view):
-            if outputs.start:
-                out += drows[outputs].T @ columns
-            else:
-                xp.matmul(drows[outputs].T, columns, out=out)
-        return dw
-    split = dy.reshape(N, P, Q, groups, K // groups)
-    for n, p, _ in blocks(xp, N, P, Q, K):
-        for r in range(R):
-            for s in range(S):
-                product = view[n, p, :, r, s, :, None] * split[n, p]
-                dw[:, r, s, 0] += column_sums(product.reshape(-1, K))
-    return dw
-
-
-def _columns(xp, view):
-    """The windows (N, P, Q, R, S, C) as a matrix (N P Q, R S C), block by block: the slice of the
-    outputs, and their rows, in a buffer that the next block overwrites.
-    """
-    N, P, Q, R, S, C = view.shape
-    buffer = None
-    for n, p, outputs in blocks(xp, N, P, Q, R * S * C):
-        block = view[n, p]
-        shape = outputs.stop - outputs.start, R * S * C
-        if R == S == 1:
-            yield outputs, block.reshape(shape)
-            continue
-        if buffer is None:
-            buffer = xp.empty(block.size, view.dtype)
-        space = buffer[: block.size]
-        if C > _FEW_CHANNELS:
-            space.reshape(block.shape)[...] = block
-            yield outputs, space.reshape(shape)
-        else:
-            block = block.transpose(3, 4, 5, 0, 1, 2)
-            space.reshape(block.shape)[...] = block
-            yield outputs, space.reshape(shape[::-1]).T
-
-
-def _depthwise_taps(w, groups):
-    """w (K, R, S, 1) as (R S, groups, K / groups): for each tap, the factors of each channel."""
-    K, R, S, _ = w.shape
-    return w.reshape(groups, K // groups, R * S).transpose(2, 0, 1)
 
 
 # ------------------------------------------------------------------ public functions
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    activation=None,
+    residual=None,
+):
     """Cross-correlate images with a set of kernels.
 
-    x        (N, H, W, C)           any float
-    weight   (K, R, S, C / groups)  dtype of x
-    bias     (K,)                   dtype of x, or None
-    stride, dilation                int or (height, width), at least 1
-    padding                         zeros around the image: int, (height, width), "valid" for none,
-                                    or "same" for P, Q = H, W, with an odd one below and to the
-                                    right; stride 1 only
-    groups                          kernel k sees only the input channels of its group
-    returns  (N, P, Q, K)           dtype of x; sums in float32 or wider
-                                    P = (H + 2 padding - dilation (R - 1) - 1) // stride + 1
+    x           (N, H, W, C)           any float
+    weight      (K, R, S, C / groups)  dtype of x
+    bias        (K,)                   dtype of x, or None
+    stride, dilation                   int or (height, width), at least 1
+    padding                            zeros around the image: int, (height, width), "valid" for
+                                       none, or "same" for P, Q = H, W, with an odd one below and to
+                                       the right; stride 1 only
+    groups                             kernel k sees only the input channels of its group
+    residual    (N, P, Q, K)           dtype of x, added before the activation, or None
+    activation  None, "relu", "gelu", "gelu_tanh" or "silu": applied to the sums before they are
+                rounded, without another pass over memory
+    returns     (N, P, Q, K)           dtype of x; sums in float32 or wider
+                                       P = (H + 2 padding - dilation (R - 1) - 1) // stride + 1
 
     Raises ValueError if a shape or a number does not fit, TypeError if a dtype does not.
     """
-    return _conv("conv2d", Conv2d, 2, x, weight, bias, stride, padding, dilation, groups)
+    numbers = stride, padding, dilation, groups
+    ops = Conv2d, Conv2dActivation
+    return _conv("conv2d", ops, 2, x, weight, bias, numbers, activation, residual)
 
 
-def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv1d(
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    activation=None,
+    residual=None,
+):
     """As conv2d on sequences:  x (N, L, C), weight (K, R, C / groups), bias (K,), gives (N, P, K).
 
     Raises ValueError if a shape or a number does not fit, TypeError if a dtype does not.
     """
-    return _conv("conv1d", Conv1d, 1, x, weight, bias, stride, padding, dilation, groups)
+    numbers = stride, padding, dilation, groups
+    ops = Conv1d, Conv1dActivation
+    return _conv("conv1d", ops, 1, x, weight, bias, numbers, activation, residual)
 
 
 def conv_transpose2d(
@@ -342,7 +320,8 @@ def conv_transpose1d(
     return _conv_transpose("conv_transpose1d", ConvTranspose1d, 1, x, weight, bias, *numbers)
 
 
-def _conv(op, Op, dims, x, weight, bias, stride, padding, dilation, groups):
+def _conv(op, ops, dims, x, weight, bias, numbers, activation, residual):
+    stride, padding, dilation, groups = numbers
     _check_arrays(op, dims, x, weight, bias)
     _check_groups(op, groups, weight)
     stride = pair(op, "stride", stride, dims, 1)
@@ -352,9 +331,22 @@ def _conv(op, Op, dims, x, weight, bias, stride, padding, dilation, groups):
     K, C = weight.shape[0], weight.shape[-1] * groups
     _check_channels(op, x, C, weight, groups)
     _check_bias(op, bias, K)
-    check_fits(op, dims, as_pair(x.shape[1:-1]), kernel, Geometry(stride, padding, dilation))
-    node = Op(stride, padding, dilation, groups)
-    return node(x, weight) if bias is None else node(x, weight, bias)
+    geometry = Geometry(stride, padding, dilation)
+    size = as_pair(x.shape[1:-1])
+    check_fits(op, dims, size, kernel, geometry)
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    plain, fused = ops
+    if activation is None and residual is None:
+        return plain(*geometry, groups)(*inputs)
+    if activation is not None:
+        check_activation(op, activation, " or None")
+    if residual is None:
+        return fused(activation, False, *geometry, groups)(*inputs)
+    shape = (x.shape[0], *geometry.output_size(size, kernel)[-dims:], K)
+    if residual.shape != shape:
+        raise ValueError(f"[{op}] residual: expected shape {shape}, got {residual.shape}")
+    check_dtypes(op, x, residual=residual)
+    return fused(activation, True, *geometry, groups)(*inputs, residual)
 
 
 def _conv_transpose(op, Op, dims, x, weight, bias, stride, padding, extra, groups, dilation):

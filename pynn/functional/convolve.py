@@ -8,7 +8,7 @@ import numpy as np
 
 from pynn import kernels
 from pynn.backend import array_module, native
-from pynn.functional.product import nothing
+from pynn.functional.product import ACTIVATIONS, nothing
 
 _ROOM = 132 * 64 * 64  # elements of a result that fill a GPU by themselves; the same everywhere
 
@@ -18,6 +18,16 @@ def fprop_native(x, w, b, y, geometry):
     b = nothing_of(x) if b is None else b
     terms = math.prod(w.shape[1:])
     native.conv_fprop(x, w, b, y, _workspace(y, terms), *_numbers(geometry))
+
+
+def fprop_activate_native(x, w, b, residual, z, y, activation, geometry):
+    """z = x * w + b + residual, kept unless z is None, and y = f(z), f one of ACTIVATIONS."""
+    b, residual, z = (nothing_of(x) if a is None else a for a in (b, residual, z))
+    stride, padding, dilation, *how = _numbers(geometry)
+    native.conv_fprop_act(
+        x, w, b, residual, z, y, _workspace(y, math.prod(w.shape[1:])),
+        stride, padding, dilation, ACTIVATIONS.index(activation), *how,
+    )  # fmt: skip
 
 
 def dgrad_native(dy, w, b, dx, geometry):

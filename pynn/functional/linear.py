@@ -268,7 +268,7 @@ def linear(x, weight, bias=None, activation=None):
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"[linear] bias: expected shape {weight.shape[:1]}, got {bias.shape}")
     if activation is not None:
-        _check_activation("linear", activation, " or None")
+        check_activation("linear", activation, " or None")
     check_dtypes("linear", x, weight=weight, bias=bias)
     op = Linear() if activation is None else LinearActivation(activation)
     return op(x, weight) if bias is None else op(x, weight, bias)
@@ -306,13 +306,13 @@ def feed_forward(x, weight1, bias1, weight2, bias2, activation="relu"):
             raise ValueError(
                 f"[feed_forward] {name}: expected shape {weight.shape[:1]}, got {bias.shape}"
             )
-    _check_activation("feed_forward", activation)
+    check_activation("feed_forward", activation)
     check_dtypes("feed_forward", x, weight1=weight1, bias1=bias1, weight2=weight2, bias2=bias2)
     biases = () if bias1 is None else (bias1, bias2)
     return FeedForward(activation)(x, weight1, weight2, *biases)
 
 
-def _check_activation(op, activation, other=""):
+def check_activation(op, activation, other=""):
     names = ", ".join(f'"{name}"' for name in LinearActivation.functions)
     if activation not in LinearActivation.functions:
         raise ValueError(f"[{op}] activation: expected {names}{other}, got {activation!r}")

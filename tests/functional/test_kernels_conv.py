@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pynn
 import pynn.functional as F
 from pynn import backend, kernels
-from pynn.functional.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from pynn.functional.conv import Conv1d, Conv2d, Conv2dActivation, ConvTranspose1d, ConvTranspose2d
 from pynn.functional.window import Geometry
 from pynn.testing import check
 
@@ -257,6 +257,58 @@ def test_lines_six_questions():
     check(lambda: Conv1d(*numbers), (x, w, b))
     y, w, b = (rng.standard_normal(s) for s in ((2, 5, 8), (8, 3, 8), (16,)))
     check(lambda: ConvTranspose1d((1, 11), *numbers), (y, w, b))
+
+
+# ------------------------------------------------------------------ fused
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "silu", None])
+@pytest.mark.parametrize("name", ["stride, some phases smaller", "groups", "1x1", "depthwise"])
+def test_activation_and_residual_six_questions(name, activation):
+    if name == "depthwise":
+        how, groups = geometry(1, 1), 8
+        x, w, b, y = shapes(5, 6, 8, 8, (3, 3), how, groups, N=1)
+    else:
+        op, (x, w, b, y) = convolution(name, N=1)
+        how, groups = op().geometry, op().groups
+    rng = np.random.default_rng(0)
+    x, w, b, residual = (rng.standard_normal(s) for s in (x, w, b, y))
+    types = ("float32", "bfloat16")
+    w /= np.sqrt(w[0].size)
+
+    def f(z):
+        return z if activation is None else Conv2dActivation.functions[activation]().forward(z)
+
+    def plain(x, w, b=None):
+        return Conv2d(*how, groups).forward(x, w, b)
+
+    if activation is not None:
+        check(
+            lambda: Conv2dActivation(activation, False, *how, groups),
+            (x, w, b),
+            truth=lambda x, w, b: f(plain(x, w, b)),
+            types=types,
+        )
+    check(
+        lambda: Conv2dActivation(activation, True, *how, groups),
+        (x, w, residual),
+        (x, w, b, residual),
+        truth=lambda x, w, *rest: f(plain(x, w, *rest[:-1]) + rest[-1]),
+        types=types,
+    )
+
+
+def test_public_functions_take_activation_and_residual():
+    x, w, residual = (integers(s, F32) for s in ((2, 9, 8), (4, 3, 8), (2, 7, 4)))
+    x, w, residual = (pynn.Tensor(a, requires_grad=True) for a in (x, w, residual))
+    wanted = F.relu(F.conv1d(x, w) + residual)
+    with pynn.use_kernels("sim"):
+        got = F.conv1d(x, w, activation="relu", residual=residual)
+    np.testing.assert_array_equal(got.numpy(), wanted.numpy())
+    with pytest.raises(ValueError, match=r"\[conv1d\] residual: expected shape \(2, 7, 4\), got"):
+        F.conv1d(x, w, residual=x)
+    with pytest.raises(ValueError, match=r"\[conv1d\] activation: expected .* got 'tanh'"):
+        F.conv1d(x, w, activation="tanh")
 
 
 # ------------------------------------------------------------------ any numbers

@@ -1,6 +1,7 @@
 // conv.cu — the launchers of convolution, its choice of a rung, phases and split-K.
 //
 //   conv_fprop   y = x * w + bias
+//   conv_fprop_act   z = x * w + bias + residual, kept where asked for, and y = f(z)
 //   conv_dgrad   dx from dy and w; with a bias (C,), a transposed convolution
 //   conv_wgrad   dw from x and dy
 //
@@ -184,6 +185,14 @@ void add_bias(Arguments const& a, Array bias, gemm::Epilogue& e) {
   e.aligned = e.aligned && is_vec_aligned(bias.ptr);
 }
 
+// Of y's shape and dtype, or of size 0 for none.
+void const* optional_like(Arguments const& a, char const* what, Array array, gemm::Epilogue& e) {
+  if (array.size() == 0) return nullptr;
+  expect_like(a.op, what, array, a.y);
+  e.aligned = e.aligned && is_vec_aligned(array.ptr);
+  return array.ptr;
+}
+
 // Whether the images are the operands of a product as they stand.
 bool is_product(Shape const& s) {
   return s.taps() == 1 && s.groups == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_h == 0 &&
@@ -234,6 +243,27 @@ void conv_fprop(cudaStream_t stream, Array x, Array w, Array bias, Out y, Out wo
 PYNN_EXPORT(
     conv_fprop,
     "(x, w, bias, y, workspace, stride, padding, dilation, variant, tf32)  y = x * w + bias");
+
+void conv_fprop_act(cudaStream_t stream, Array x, Array w, Array bias, Array residual, Out z, Out y,
+                    Out workspace, Pair stride, Pair padding, Pair dilation, int64_t activation,
+                    int64_t variant, bool tf32) {
+  Arguments const a{"conv_fprop_act", x, w, y, workspace, stride, padding, dilation, variant, tf32};
+  Shape const s = read_shape(a);
+  expect(activation >= 0 && activation <= 4, a.op, "activation",
+         "0 (none), 1 (relu), 2 (gelu), 3 (gelu_tanh) or 4 (silu)", activation);
+  gemm::Epilogue e = epilogue(y, s.K, s.group_K());
+  add_bias(a, bias, e);
+  e.residual = optional_like(a, "residual", residual, e);
+  e.z = const_cast<void*>(optional_like(a, "z", z, e));
+  e.activation = static_cast<gemm::Activation>(activation);
+  Problem const p = problem(Pass::fprop, s, x.ptr, w.ptr, e);
+  if (is_product(s)) return multiply(stream, a, p);
+  run(stream, a, p);
+}
+PYNN_EXPORT(
+    conv_fprop_act,
+    "(x, w, bias, residual, z, y, workspace, stride, padding, dilation, activation, variant, "
+    "tf32)  z = x * w + bias + residual, y = f(z)");
 
 void conv_dgrad(cudaStream_t stream, Array dy, Array w, Array bias, Out dx, Out workspace,
                 Pair stride, Pair padding, Pair dilation, int64_t variant, bool tf32) {

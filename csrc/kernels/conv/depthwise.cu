@@ -49,7 +49,7 @@ void depthwise(cudaStream_t stream, DType dtype, Problem const& problem) {
   gemm::Epilogue& e = p.gemm.epilogue;
   e.N = e.ld;
   e.aligned = is_vec_aligned(e.d) && is_vec_aligned(e.bias) && is_vec_aligned(e.z) &&
-              e.N % (VEC_BYTES / gemm::bytes_of(dtype)) == 0;
+              is_vec_aligned(e.residual) && e.N % (VEC_BYTES / gemm::bytes_of(dtype)) == 0;
   int64_t const taps = std::max(int64_t{p.rows.taps} * p.columns.taps, int64_t{1});  // of a phase
   dispatch_float("conv", "x", dtype, [&]<typename T>() {
     with_width<T>(p, [&]<int WIDTH>() {

@@ -1,11 +1,11 @@
 // epilogue.cuh — what happens to a sum of A B before it is an element of D. Every rung ends here.
 //
-//   plain        D = v                       v = sum of A B + bias
+//   plain        D = v                       v = sum of A B + bias + residual
 //   activation   D = f(v),  Z = v            f = relu | gelu | gelu_tanh | silu;  Z if asked for
 //   derivative   D = v f'(Z)                 what a layer sends to the one before it; relu: Z may
 //                                            be its output
 //
-//   D, Z (rows, N) row-major and bias (N) of one dtype: f32 | f16 | bf16, or f64 without f
+//   D, Z, residual (rows, N) row-major and bias (N) of one dtype: f32 | f16 | bf16, or f64 without f
 //   v in f32 (f64 for f64), f of the unrounded v, one rounding
 //
 //   A caller brings W neighbouring elements of a row: 16 bytes at most in one store where D, Z and
@@ -30,14 +30,15 @@ enum class Activation : int64_t { none, relu, gelu, gelu_tanh, silu };
 
 struct Epilogue {
   void* d;
-  void* z;           // null: not wanted
-  void const* bias;  // null: none
+  void* z;               // null: not wanted
+  void const* bias;      // null: none
+  void const* residual;  // of D's shape, added to the sums; null: none
   int64_t N;
   int64_t ld;  // elements from one row of D to the next: N, or more where others lie between
   DType dtype;
   Activation activation;
   bool derivative;
-  bool aligned;  // d, z, bias and every row of D begin at 16 bytes
+  bool aligned;  // d, z, bias, residual and every row of D begin at 16 bytes
 };
 
 // The epilogue of columns `first` ... first + N - 1 of a wider D.
@@ -46,6 +47,7 @@ __device__ inline Epilogue from_column(Epilogue e, int64_t first) {
   e.d = static_cast<char*>(e.d) + bytes;
   if (e.z != nullptr) e.z = static_cast<char*>(e.z) + bytes;
   if (e.bias != nullptr) e.bias = static_cast<char const*>(e.bias) + bytes;
+  if (e.residual != nullptr) e.residual = static_cast<char const*>(e.residual) + bytes;
   return e;
 }
 
@@ -158,6 +160,12 @@ __device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<flo
       load_piece(static_cast<T const*>(e.bias) + n, count, e.aligned, bias);
 #pragma unroll
       for (int i = 0; i < W; ++i) v.at[i] += bias.at[i];
+    }
+    if (e.residual != nullptr) {
+      Vec<float, W> residual;
+      load_piece(static_cast<T const*>(e.residual) + at, count, e.aligned, residual);
+#pragma unroll
+      for (int i = 0; i < W; ++i) v.at[i] += residual.at[i];
     }
   });
   if (e.derivative) {
