@@ -137,12 +137,13 @@ stage_tests() {
 # 16 bits before 32: a cap cuts off the least, and the next start goes on there.
 stage_kernels() {
   need_kernels
-  local result=0 family
+  local result=0 family how=(--seconds 0.1 --limit 40)
+  how+=(--peer torch --peer cublaslt --peer fused --peer cudnn --peer flash)
   for family in $(all_families); do
-    bench "$family" --dtype bfloat16 --seconds 0.1 --limit 40 || result=1
+    bench "$family" --dtype bfloat16 "${how[@]}" || result=1
   done
   for family in linear softmax norm optim activation conv; do
-    bench "$family" --dtype float32 --seconds 0.1 --limit 40 || result=1
+    bench "$family" --dtype float32 "${how[@]}" || result=1
   done
   return $result
 }
@@ -185,11 +186,11 @@ stage_fallback() {
   return $result
 }
 
-# torch.compile takes seconds for each case, so it gets a stage of its own.
+# The peers that take seconds for each case: torch.compile, and CuPy where it is the fallback.
 stage_compiled() {
   need_kernels
-  "$python" -m bench softmax norm activation --dtype bfloat16 --peer compile --seconds 0.05 \
-    --limit 90 --json "$out/rows.jsonl"
+  "$python" -m bench softmax norm activation --dtype bfloat16 --peer compile --peer cupy \
+    --seconds 0.05 --limit 90 --json "$out/rows.jsonl"
 }
 
 stage_probe() {

@@ -147,7 +147,7 @@ class CuBlasLt(Torch):
             self.torch.backends.cuda.preferred_blas_library(former)
 
     def function(self, case):
-        if not case.matrix:
+        if case.op not in ("linear", "matmul"):
             raise AbsentError("for matrix products alone")
         return super().function(case)
 
