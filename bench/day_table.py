@@ -33,7 +33,8 @@ def text(out) -> str:
 
 def _families(rows):
     """Of each family and dtype: rows, refusals, the share of the limit, the ratio to each peer."""
-    lines = [f"{'family':<14}{'dtype':<10}{'rows':>5}{'refused':>8}{'of peak':>9}  peer / pynn"]
+    counts = f"{'rows':>5}{'refused':>8}{'skipped':>8}"
+    lines = [f"{'family':<14}{'dtype':<10}{counts}{'of peak':>9}  peer / pynn"]
     for family, dtype in sorted({(r["family"], r["dtype"]) for r in rows}):
         own = [r for r in rows if (r["family"], r["dtype"]) == (family, dtype)]
         timed = [r for r in own if "us" in r]
@@ -44,8 +45,9 @@ def _families(rows):
             found = [r["peers"][name]["speedup"] for r in timed if name in r["peers"]]
             ratios += f"  {name} {_mean(found):.2f}"
         best = f"{100 * _mean(share):.0f}%" if share else "-"
-        refused = len(own) - len(timed)
-        lines.append(f"{family:<14}{dtype:<10}{len(own):>5}{refused:>8}{best:>9}{ratios}")
+        refused, skipped = (sum(word in r for r in own) for word in ("refused", "skipped"))
+        counts = f"{len(own):>5}{refused:>8}{skipped:>8}"
+        lines.append(f"{family:<14}{dtype:<10}{counts}{best:>9}{ratios}")
     lines.append("shares and ratios are geometric means over the rows")
     return lines
 

@@ -86,7 +86,9 @@ def page(rows, folder, against=None, margin=0.05):
         parts.append(f"<h1>{html.escape(device)}</h1>{_about(own)}")
         if timed:
             parts += _plots(timed, device, folder)
-        parts.append(f"<h2>All rows</h2>{_table(timed)}{_refused(own)}")
+        parts.append(f"<h2>All rows</h2>{_table(timed)}")
+        parts.append(_left_out("Refused, not timed", own, "refused"))
+        parts.append(_left_out("Skipped", own, "skipped"))
     if against is not None:
         parts.insert(1, _comparison(compared(rows, against, margin), margin))
     path = folder / "index.html"
@@ -184,14 +186,14 @@ def _cells(cells, tag="td"):
     return f"<tr>{''.join(out)}</tr>"
 
 
-def _refused(rows):
+def _left_out(title, rows, why):
     lines = [
         f"<li>{html.escape(' '.join([r['op'], r['pass'], r['shape'], r['dtype']]))}: "
-        f'<span class="slow">{html.escape(r["refused"])}</span></li>'
+        f'<span class="slow">{html.escape(r[why])}</span></li>'
         for r in rows
-        if "refused" in r
+        if why in r
     ]
-    return f"<h2>Refused, not timed</h2><ul>{''.join(lines)}</ul>" if lines else ""
+    return f"<h2>{title}</h2><ul>{''.join(lines)}</ul>" if lines else ""
 
 
 def _comparison(entries, margin):

@@ -138,10 +138,11 @@ def test_the_table_of_a_day(tmp_path):
     timed = row | {"us": {}, "of_peak": 0.8, "peers": {"torch": {"speedup": 2.0}}}
     other = timed | {"shape": "b", "of_peak": 0.2, "peers": {"torch": {"speedup": 0.5}}}
     rows = [timed, other, row | {"shape": "c", "refused": "wrong"}]
+    rows.append(row | {"shape": "d", "skipped": "no kernel ran"})
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     text = day_table.text(tmp_path)
     assert "build       done               12" in text
-    assert "softmax       bfloat16      3       1      40%  torch 1.00" in text
+    assert "softmax       bfloat16      4       1       1      40%  torch 1.00" in text
 
 
 @pytest.mark.oracle

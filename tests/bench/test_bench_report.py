@@ -73,13 +73,15 @@ def test_the_page_holds_everything(write, tmp_path):
         synthetic("softmax", family="softmax", shape="1x512", labels={"n": 512}),
         synthetic("broken<op>", refused="expected an error below 0.001, got 7"),
     ]
-    del rows[-1]["us"]
+    rows.append(synthetic("idle", skipped="no kernel ran: gelu"))
+    del rows[-1]["us"], rows[-2]["us"]
     out = tmp_path / "page"
     old = write("old.jsonl", synthetic(us=50.0))
     assert main(["report", write("rows.jsonl", *rows), "--out", str(out), "--compare", old]) == 1
     page = (out / "index.html").read_text()
     assert page.startswith("<!doctype html>") and page.endswith("</html>")
     assert "Imaginary GPU" in page and "got 7" in page and "broken&lt;op&gt;" in page
+    assert "no kernel ran: gelu" in page
     assert "1 of 1 rows slower" in page and "torch / pynn" in page
     files = sorted(path.name for path in out.glob("*.png"))
     assert files == [
