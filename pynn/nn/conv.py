@@ -23,6 +23,7 @@ class _Conv(Module):
         dilation=1,
         groups=1,
         bias=True,
+        activation=None,
     ):
         super().__init__()
         layer = type(self).__name__
@@ -51,6 +52,7 @@ class _Conv(Module):
             kernel_size,
         )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.activation = activation
         first, last = (
             (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         )
@@ -68,7 +70,12 @@ class _Conv(Module):
             value = getattr(self, name)
             if value != usual:
                 parts.append(f"{name}={value!r}")
-        return ", ".join(parts + ["bias=False"] * (self.bias is None))
+        parts += ["bias=False"] * (self.bias is None)
+        parts += [f"activation={self.activation!r}"] * (self.activation is not None)
+        return ", ".join(parts)
+
+    def numbers(self):
+        return self.stride, self.padding, self.dilation, self.groups
 
 
 class Conv2d(_Conv):
@@ -78,13 +85,13 @@ class Conv2d(_Conv):
     weight  (out_channels, R, S, in_channels / groups), bias (out_channels,): both uniform in
             +-1 / sqrt(R S in_channels / groups)
 
-    stride, padding, dilation and groups are those of `F.conv2d`.
+    stride, padding, dilation, groups, activation and, when called, residual are those of
+    `F.conv2d`.
     """
 
-    def forward(self, x):
-        return F.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+    def forward(self, x, residual=None):
+        how = *self.numbers(), self.activation, residual
+        return F.conv2d(x, self.weight, self.bias, *how)
 
 
 class Conv1d(_Conv):
@@ -92,10 +99,9 @@ class Conv1d(_Conv):
 
     dims = 1
 
-    def forward(self, x):
-        return F.conv1d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+    def forward(self, x, residual=None):
+        how = *self.numbers(), self.activation, residual
+        return F.conv1d(x, self.weight, self.bias, *how)
 
 
 class _ConvTranspose(_Conv):
