@@ -2,13 +2,16 @@
 
 bytes  layer_norm, rms_norm  forward (2 n + weights) sizeof(T), backward 3 n and the weights and
                              their gradients
-       batch_norm (N 1, G C) forward 3 n: the statistics take a pass of their own; backward 5 n
+       add_layer_norm        of x + residual, and the sum is kept: forward 4 n, backward 3 n
+       batch_norm (N 1, G C) with relu or without: forward 3 n, the statistics take a pass of their
+                             own; backward 5 n
        statistics            8 bytes each
        group_norm            the same, with statistics of each of N samples and G groups
        the kernels' own      partial sums of dw and db, 16 P C, P teams;  down columns, of one
                              split: moments 48 N C and statistics again 16 N G, backward sums
-                             32 N C, means and statistics again 48 N G, and w again
-                             csrc/kernels/norm/layer_norm.cu, group_norm.cu
+                             32 N C, means and statistics again 48 N G, and w again, or with relu w
+                             three times and b twice
+                             csrc/kernels/norm/row_norm_*.cu, group_*.cu
 FLOPs  5 an element forward, 8 backward                  bound: memory
 """
 
@@ -45,8 +48,10 @@ def cases(scale):
     for rows, C in ROWS[scale]:
         yield _layer_norm(rows, C)
         yield _rms_norm(rows, C)
+        yield _add_layer_norm(rows, C)
     for shape in IMAGES[scale]:
         yield _batch_norm(shape)
+        yield _batch_norm(shape, "relu")
     for shape, groups in GROUPED[scale]:
         yield _group_norm(shape, groups)
 
@@ -88,16 +93,42 @@ def _rms_norm(rows, C):
     )
 
 
-def _batch_norm(shape):
+def _add_layer_norm(rows, C):
+    n = rows * C
+    return Case(
+        op="add_layer_norm",
+        shape=named(rows, C),
+        run=lambda F, x, r, w, b: F.add_layer_norm(x, r, w, b, prenorm=False),
+        torch=lambda F, x, r, w, b: F.layer_norm(x + r, (C,), w, b),
+        inputs=lambda: [
+            normal(rows, C),
+            normal(rows, C, start=5),
+            1 + normal(C, scale=0.1),
+            normal(C, scale=0.1, start=3),
+        ],
+        elements={"forward": 4 * n + 2 * C, "backward": 3 * n + 3 * C},
+        fixed={"forward": 16 * rows, "backward": 16 * rows},
+        extra={"backward": (0, _parts(rows, C))},
+        flops={"forward": 6 * n, "backward": 8 * n},
+        labels={"n": C},
+    )
+
+
+def _batch_norm(shape, activation=None):
+    def torch(F, x, w, b):
+        y = F.batch_norm(x, None, None, w, b, training=True)
+        return F.relu(y) if activation else y
+
     C = shape[-1]
     return _columns(
-        "batch_norm",
+        "batch_norm_relu" if activation else "batch_norm",
         shape,
         named(*shape),
-        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
-        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True, activation=activation),
+        torch,
         samples=1,
         groups=C,
+        activation=activation,
     )
 
 
@@ -113,7 +144,7 @@ def _group_norm(shape, groups):
     )
 
 
-def _columns(op, shape, words, run, torch, samples, groups):
+def _columns(op, shape, words, run, torch, samples, groups, activation=None):
     """Statistics of each sample and group, down the columns of (samples, ..., C)."""
     n, C = math.prod(shape), shape[-1]
     statistics, columns = samples * groups, samples * C
@@ -127,7 +158,7 @@ def _columns(op, shape, words, run, torch, samples, groups):
         fixed={"forward": 16 * statistics, "backward": 16 * statistics},
         extra={
             "forward": (0, 48 * columns + 16 * statistics),
-            "backward": (C, 32 * columns + 48 * statistics),
+            "backward": (4 * C if activation else C, 32 * columns + 48 * statistics),
         },
         flops={"forward": 5 * n, "backward": 8 * n},
     )

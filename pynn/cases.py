@@ -109,7 +109,8 @@ def softmax():
 
 def norm():
     """Rows on chip, and columns by several CTAs; a mean far from zero beside a small spread."""
-    from pynn.functional.norm import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+    from pynn.functional.channel_norm import BatchNorm, BatchNormEval, GroupNorm
+    from pynn.functional.row_norm import AddLayerNorm, AddRMSNorm, LayerNorm, RMSNorm
 
     rows = [(5, 31), (3, 33), (9, 128), (2, 1025)]
     images = [(3, 4, 5, 6), (2, 3, 3, 32)]
@@ -119,11 +120,19 @@ def norm():
         cases = [(x, w, b), (1e4 + 1e-2 * x, w, b)] if shape[1] > 31 else [(x, w, b)]
         found.append((lambda: LayerNorm(1, 1e-5, True, True), cases))
         found.append((lambda: RMSNorm(1, 1e-5, True), [(x, w)]))
+        sums = [(x, x[::-1] / 2, w, b)]
+        found.append((lambda: AddLayerNorm(True, 1, 1e-5, True, True), sums))
+        found.append((lambda: AddRMSNorm(False, 1, 1e-5, True), [sums[0][:3]]))
     for shape in images:
         C = shape[-1]
         cases = [_normal(shape, (C,), (C,))]
         found.append((lambda C=C: BatchNorm(C, 1e-5, True, True), cases))
         found.append((lambda: GroupNorm(2, 1e-5, True, True), cases))
+        found.append((lambda: GroupNorm(2, 1e-5, True, True, "gelu"), cases))
+        kept = np.linspace(-1, 1, C), np.linspace(0.5, 2, C)
+        for f in (None, "relu"):
+            found.append((lambda kept=kept, f=f: BatchNormEval(kept, 1e-5, True, True, f), cases))
+        found.append((lambda C=C: BatchNorm(C, 1e-5, True, True, activation="relu"), cases))
     return found
 
 

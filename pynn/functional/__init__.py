@@ -92,7 +92,15 @@ from pynn.functional.loss import (
     rmse_loss,
     smooth_l1_loss,
 )
-from pynn.functional.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from pynn.functional.norm import (
+    add_layer_norm,
+    add_rms_norm,
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from pynn.functional.order import argsort, sort, topk
 from pynn.functional.pool import (
     adaptive_avg_pool1d,

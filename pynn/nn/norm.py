@@ -17,11 +17,20 @@ class _BatchNorm(Module):
     wide = ("running_mean", "running_var")
     dims = ()  # how many dimensions x may have
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
+    def __init__(
+        self,
+        num_features,
+        eps=1e-5,
+        momentum=0.1,
+        affine=True,
+        track_running_stats=True,
+        activation=None,
+    ):
         super().__init__()
         check_sizes(type(self).__name__, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
+        self.activation = activation
         self.register_parameter("weight", empty(num_features) if affine else None)
         self.register_parameter("bias", empty(num_features) if affine else None)
         kept = track_running_stats
@@ -59,6 +68,7 @@ class _BatchNorm(Module):
             self.training or not self.track_running_stats,
             momentum,
             self.eps,
+            self.activation,
         )
         if follows and x.size:  # an empty batch leaves the statistics
             self.num_batches_tracked.data += 1
@@ -71,6 +81,7 @@ class BatchNorm1d(_BatchNorm):
     momentum  how far the running statistics move to a batch's; None averages all batches alike
     affine    whether there are a weight, at first 1, and a bias, at first 0: (num_features,)
     track_running_stats  whether evaluation uses running statistics; else each batch's own
+    activation  None, "relu" or "gelu": applied to y in the same pass over memory
 
     Ioffe, Szegedy 2015, arXiv:1502.03167.
     """
@@ -105,9 +116,13 @@ class LayerNorm(Module):
         """weight 1, bias 0."""
         _one_and_zero(self)
 
-    def forward(self, x):
+    def forward(self, x, residual=None, prenorm=False):
+        """x, or with a residual x + residual, normalized; with prenorm also the sum."""
         _check_tail("LayerNorm", x, self.normalized_shape)
-        return F.layer_norm(x, self.weight, self.bias, self.eps, len(self.normalized_shape))
+        how = self.weight, self.bias, self.eps, len(self.normalized_shape)
+        if residual is None:
+            return F.layer_norm(x, *how)
+        return F.add_layer_norm(x, residual, *how, prenorm)
 
 
 class RMSNorm(Module):
@@ -132,20 +147,26 @@ class RMSNorm(Module):
         if self.elementwise_affine:
             init.ones_(self.weight)
 
-    def forward(self, x):
+    def forward(self, x, residual=None, prenorm=False):
+        """x, or with a residual x + residual, normalized; with prenorm also the sum."""
         _check_tail("RMSNorm", x, self.normalized_shape)
-        return F.rms_norm(x, self.weight, self.eps, len(self.normalized_shape))
+        how = self.weight, self.eps, len(self.normalized_shape)
+        if residual is None:
+            return F.rms_norm(x, *how)
+        return F.add_rms_norm(x, residual, *how, prenorm)
 
 
 class GroupNorm(Module):
     """Normalize each sample of (N, ..., C) over space and a group of channels.
+
+    activation  None, "relu" or "gelu": applied to the result in the same pass over memory
 
     weight (C,) is 1 and bias (C,) 0 at first. Wu, He 2018, arXiv:1803.08494.
     """
 
     shown = ("num_groups", "num_channels", "eps", "affine")
 
-    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, activation=None):
         super().__init__()
         check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         if num_channels % num_groups:
@@ -154,7 +175,7 @@ class GroupNorm(Module):
                 f"got {num_groups}"
             )
         self.num_groups, self.num_channels = num_groups, num_channels
-        self.eps, self.affine = eps, affine
+        self.eps, self.affine, self.activation = eps, affine, activation
         self.register_parameter("weight", empty(num_channels) if affine else None)
         self.register_parameter("bias", empty(num_channels) if affine else None)
         self.reset_parameters()
@@ -165,22 +186,24 @@ class GroupNorm(Module):
 
     def forward(self, x):
         _check_tail("GroupNorm", x, (self.num_channels,))
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, self.activation)
 
 
 class InstanceNorm2d(Module):
     """Normalize each channel of each image (N, H, W, C) over space.
 
-    With `affine` there are a weight (C,), at first 1, and a bias (C,), at first 0.
+    With `affine` there are a weight (C,), at first 1, and a bias (C,), at first 0. `activation`,
+    None, "relu" or "gelu", is applied to the result in the same pass over memory.
     Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022.
     """
 
     shown = ("num_features", "eps", "affine")
 
-    def __init__(self, num_features, eps=1e-5, affine=False):
+    def __init__(self, num_features, eps=1e-5, affine=False, activation=None):
         super().__init__()
         check_sizes("InstanceNorm2d", num_features=num_features)
         self.num_features, self.eps, self.affine = num_features, eps, affine
+        self.activation = activation
         self.register_parameter("weight", empty(num_features) if affine else None)
         self.register_parameter("bias", empty(num_features) if affine else None)
         self.reset_parameters()
@@ -195,7 +218,7 @@ class InstanceNorm2d(Module):
                 f"[InstanceNorm2d] x: expected 4 dimensions, NHWC, got shape {x.shape}"
             )
         _check_tail("InstanceNorm2d", x, (self.num_features,))
-        return F.instance_norm(x, self.weight, self.bias, self.eps)
+        return F.instance_norm(x, self.weight, self.bias, self.eps, self.activation)
 
 
 def _one_and_zero(layer):

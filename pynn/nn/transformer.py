@@ -57,11 +57,19 @@ class _Layer(Module):
         self.norm_first, self.batch_first = norm_first, batch_first
         self.activation = activation if callable(activation) else _ACTIVATIONS[activation]
 
-    def around(self, x, norm, block, dropout):
-        """x plus what a block makes of it, with the norm before the block or after the sum."""
-        if self.norm_first:
-            return x + dropout(block(norm(x)))
-        return norm(x + dropout(block(x)))
+    def around(self, x, *steps):
+        """x through steps (norm, block, dropout), each of which adds to x what the block makes of
+        it, with the norm before the block or after the sum; a sum and the norm after it are one op.
+        """
+        if not self.norm_first:
+            for norm, block, dropout in steps:
+                x = norm(dropout(block(x)), x)
+            return x
+        norms, blocks, dropouts = zip(*steps, strict=True)
+        y = norms[0](x)
+        for norm, block, dropout in zip(norms[1:], blocks, dropouts, strict=False):
+            y, x = norm(dropout(block(y)), x, prenorm=True)
+        return x + dropouts[-1](blocks[-1](y))
 
     def feed(self, x):
         """The two linears: as one op where nobody asks for what lies between."""
@@ -96,8 +104,11 @@ class TransformerEncoderLayer(_Layer):
                 is_causal=is_causal,
             )[0]
 
-        x = self.around(src, self.norm1, attend, self.dropout1)
-        return self.around(x, self.norm2, self.feed, self.dropout2)
+        return self.around(
+            src,
+            (self.norm1, attend, self.dropout1),
+            (self.norm2, self.feed, self.dropout2),
+        )
 
 
 class TransformerDecoderLayer(_Layer):
@@ -140,9 +151,12 @@ class TransformerDecoderLayer(_Layer):
                 is_causal=memory_is_causal,
             )[0]
 
-        x = self.around(tgt, self.norm1, attend, self.dropout1)
-        x = self.around(x, self.norm2, look, self.dropout2)
-        return self.around(x, self.norm3, self.feed, self.dropout3)
+        return self.around(
+            tgt,
+            (self.norm1, attend, self.dropout1),
+            (self.norm2, look, self.dropout2),
+            (self.norm3, self.feed, self.dropout3),
+        )
 
 
 class _Stack(Module):

@@ -7,15 +7,9 @@ import pytest
 import pynn
 from pynn import backend, dtypes, testing
 from pynn.functional import reduce
+from pynn.functional.channel_norm import BatchNorm, BatchNormEval, GroupNorm, InstanceNorm
 from pynn.functional.cross_entropy import CrossEntropy
-from pynn.functional.norm import (
-    BatchNorm,
-    BatchNormEval,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    RMSNorm,
-)
+from pynn.functional.row_norm import AddLayerNorm, AddRMSNorm, LayerNorm, RMSNorm
 from pynn.functional.softmax import LogSoftmax, Softmax
 
 FLOATS = ("float32", "float16", "bfloat16")
@@ -332,14 +326,19 @@ ROW_NORMS = {
     "layer": lambda: LayerNorm(1, EPS, True, True),
     "layer, plain": lambda: LayerNorm(1, EPS, False, False),
     "rms": lambda: RMSNorm(1, EPS, True),
+    "add layer": lambda: AddLayerNorm(True, 1, EPS, True, True),
+    "add layer alone": lambda: AddLayerNorm(False, 1, EPS, False, True),
+    "add rms": lambda: AddRMSNorm(True, 1, EPS, True),
 }
 
 
 def inputs_of(name, shape, dtype, make=normal):
-    """x, and a weight and a bias if the op has such."""
+    """x, what is added to it, and a weight and a bias, as many as the op has."""
     C = shape[-1]
-    count = {"layer": 3, "layer, plain": 1, "rms": 2}[name]
-    return [make(shape, dtype), 1 + normal(C, dtype, 1, 1), normal(C, dtype, 1, 2)][:count]
+    w, b = 1 + normal(C, dtype, 1, 1), normal(C, dtype, 1, 2)
+    affine = {"layer, plain": [], "rms": [w], "add layer alone": [b], "add rms": [w]}
+    residual = [normal(shape, dtype, 1, 4)] if "add" in name else []
+    return [make(shape, dtype), *residual, *affine.get(name, [w, b])]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -379,7 +378,7 @@ def test_row_norms_of_hard_numbers(C):
     def scaled(scale):
         return lambda shape, dtype: (scale * normal(shape, "float64", 1)).astype(dtype)
 
-    for name in ROW_NORMS:
+    for name in ("layer", "layer, plain", "rms"):
         for make in (offset, scaled(1e30), scaled(3e37), scaled(1e18), scaled(1e-20)):
             x, *affine = inputs_of(name, (3, C), "float32", make)
             (y,), node = testing.forward(ROW_NORMS[name], [x, *affine], native=True)
@@ -406,17 +405,26 @@ def test_row_norms_give_the_gradients_asked_for():
         node.forward_native(x, w, b)
         given = node.backward_native(np.ones_like(x))
         assert [g is not None for g in given] == list(needs)
+    for i in range(4):
+        node = ROW_NORMS["add layer"]()
+        node.needs = [k == i for k in range(4)]
+        node.forward_native(x, x, w, b)
+        given = node.backward_native(np.ones_like(x), np.ones_like(x))
+        assert [g is not None for g in given] == node.needs
 
 
 def test_row_norm_launchers_say_what_is_wrong():
     sim = backend.kernel_module("sim")
     x, none, stats = np.zeros((3, 4), np.float32), np.zeros(0, np.float32), np.zeros(3)
     with pytest.raises(ValueError, match=r"\[layer_norm_fwd\] weight: expected shape \(4,\), got"):
-        sim.layer_norm_fwd(x, np.zeros(3, np.float32), none, x.copy(), stats, stats.copy(), 1e-5)
+        outs = x.copy(), none.copy(), stats, stats.copy()
+        sim.layer_norm_fwd(x, none, np.zeros(3, np.float32), none, *outs, 1e-5)
+    with pytest.raises(ValueError, match=r"\[layer_norm_fwd\] sum: expected shape \(3, 4\), got"):
+        sim.layer_norm_fwd(x, x, none, none, *outs, 1e-5)
     with pytest.raises(ValueError, match=r"\[rms_norm_bwd\] workspace: expected at least 8 floats"):
-        sim.rms_norm_bwd(x, x, none, stats, x.copy(), np.zeros(4, np.float32), none)
+        sim.rms_norm_bwd(x, x, none, none, stats, x.copy(), np.zeros(4, np.float32), none)
     with pytest.raises(TypeError, match=r"\[rms_norm_fwd\] rstd: expected float64, got float32"):
-        sim.rms_norm_fwd(x, none, x.copy(), np.zeros(3, np.float32), 1e-5)
+        sim.rms_norm_fwd(x, none, none, x.copy(), none.copy(), np.zeros(3, np.float32), 1e-5)
 
 
 # ------------------------------------------------------------------ normalizations of channels
@@ -428,7 +436,11 @@ def channel_norm(name, C):
         "batch": lambda: BatchNorm(C, EPS, True, True),
         "batch, plain": lambda: BatchNorm(C, EPS, False, False),
         "eval": lambda: BatchNormEval(running, EPS, True, True),
+        "batch, relu": lambda: BatchNorm(C, EPS, True, True, activation="relu"),
+        "eval, gelu": lambda: BatchNormEval(running, EPS, True, True, "gelu"),
         "group": lambda: GroupNorm(max(1, C // 4), EPS, True, True),
+        "group, gelu": lambda: GroupNorm(max(1, C // 4), EPS, True, True, "gelu"),
+        "instance, relu, plain": lambda: InstanceNorm(C, EPS, False, False, "relu"),
         "instance": lambda: InstanceNorm(C, EPS, True, True),
     }[name]
 
@@ -439,14 +451,15 @@ def channels_of(name, shape, dtype, make=normal):
 
 
 CHANNEL_NORMS = ["batch", "batch, plain", "eval", "group", "instance"]
+ACTIVATED = ["batch, relu", "eval, gelu", "group, gelu", "instance, relu, plain"]
 # (N, L, C): one tile of scalars, of vectors, several tiles; few and many rows; several splits
 IMAGES = [(2, 7, 1), (2, 9, 4), (3, 33, 8), (2, 130, 20), (2, 31, 264), (1, 3000, 4), (2, 1500, 12)]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", CHANNEL_NORMS)
+@pytest.mark.parametrize("name", CHANNEL_NORMS + ACTIVATED)
 def test_channel_norms_of_every_shape(name, dtype):
-    for shape in IMAGES:
+    for shape in IMAGES[2:6] if name in ACTIVATED else IMAGES:
         agrees(channel_norm(name, shape[-1]), *channels_of(name, shape, dtype))
     x, *affine = channels_of(name, (2, 40, 16), dtype)
     agrees(channel_norm(name, 16), misaligned(x), *(misaligned(a) for a in affine))
@@ -478,6 +491,21 @@ def test_channel_norms_of_hard_numbers(shape):
             dxs = testing.backward(node, [dy], native=True)
             for dx, exact in zip(dxs, testing.backward(peer, [dy.astype(float)]), strict=True):
                 assert np.abs(dx - exact).max() <= 4e-6 * np.abs(exact).max() + 1e-44
+
+
+def test_nan_and_inf_behind_a_constant_mean():
+    x = np.array([[np.nan, np.inf, -np.inf, 1.0]] * 2, np.float32)
+    for name, value in [("eval", [np.nan, INF, -INF]), ("eval, gelu", [np.nan, INF, 0])]:
+        op, (_, w, b) = channel_norm(name, 4), channels_of("eval", (2, 4), "float32")
+        w = np.abs(w)
+        for native in (False, True):
+            (y,), node = testing.forward(op, [x, w, b], native=native)
+            np.testing.assert_array_equal(y[0, :3], value)
+            node.needs = (True, False, False)
+            dx = testing.backward(node, [np.ones_like(y)], native=native)[0]
+            slope = w / np.sqrt(np.linspace(0.5, 2, 4) + EPS)
+            wanted = slope if name == "eval" else [np.nan, slope[1], 0]
+            np.testing.assert_allclose(dx[0, :3], wanted[:3], rtol=1e-6)
 
 
 def test_an_outlier_in_the_first_row_costs_no_digits():
@@ -522,6 +550,9 @@ def test_channel_norm_launchers_say_what_is_wrong():
     ):
         sim.group_moments(x, stats, stats.copy(), none, none.copy(), none.copy(), 1e-5, 0.1)
     with pytest.raises(ValueError, match=r"\[group_apply\] mean: expected a number of groups that"):
-        sim.group_apply(x, np.zeros((2, 3)), np.zeros((2, 3)), none, none, x.copy())
+        sim.group_apply(x, np.zeros((2, 3)), np.zeros((2, 3)), none, none, x.copy(), 0)
+    with pytest.raises(ValueError, match=r"\[group_apply\] activation: expected 0 \(none\), 1"):
+        sim.group_apply(x, stats, stats, none, none, x.copy(), 3)
     with pytest.raises(ValueError, match=r"\[group_norm_bwd\] dy: expected shape \(2, 5, 4\), got"):
-        sim.group_norm_bwd(x, x[:1], none, stats, stats, x.copy(), none, none, none)
+        outs = [x.copy(), none, none], none.copy(), 0, False
+        sim.group_norm_bwd(x, x[:1], none, none, stats, stats, *outs)

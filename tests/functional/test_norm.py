@@ -1,5 +1,6 @@
 """Normalizations against float64 truth, central differences and PyTorch."""
 
+import math
 import warnings
 
 import numpy as np
@@ -7,16 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pynn
 import pynn.functional as F
-from pynn import Tensor, no_grad
-from pynn.functional.norm import (
-    BatchNorm,
-    BatchNormEval,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    RMSNorm,
-)
+from pynn import Tensor, backend, nn, no_grad
+from pynn.functional.channel_norm import BatchNorm, BatchNormEval, GroupNorm, InstanceNorm
+from pynn.functional.row_norm import AddLayerNorm, AddRMSNorm, LayerNorm, RMSNorm
 from pynn.testing import check
 
 EPS = 1e-5
@@ -113,6 +109,66 @@ def test_rms_norm_answers(shape, affine):
         return x / np.sqrt((x**2).mean(-1, keepdims=True) + EPS) * w if x.size else x
 
     check(lambda: RMSNorm(1, EPS, affine > 0), case(*shape, affine=affine), truth=truth)
+
+
+@pytest.mark.parametrize("prenorm", [False, True])
+@pytest.mark.parametrize("shape", [(0, 3), (5, 31), (2, 3, 127)], ids=str)
+def test_norms_of_a_sum_answer(shape, prenorm):
+    x, w, b = case(*shape)
+    residual = draw(*shape, seed=5)
+
+    def layer(x, r, w, b):
+        y = standardized(x + r, -1) * w + b
+        return (y, x + r) if prenorm else y
+
+    def rms(x, r, w):
+        y = (x + r) / np.sqrt(((x + r) ** 2).mean(-1, keepdims=True) + EPS) * w
+        return (y, x + r) if prenorm else y
+
+    four = x, residual, w, b
+    check(lambda: AddLayerNorm(prenorm, 1, EPS, True, True), four, truth=layer)
+    check(lambda: AddRMSNorm(prenorm, 1, EPS, True), four[:3], truth=rms)
+
+
+ACTIVATIONS = {"relu": lambda z: np.maximum(z, 0), "gelu": lambda z: z * _phi(z)}
+_phi = np.vectorize(lambda z: math.erfc(-z / math.sqrt(2)) / 2, otypes=[float])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_after_the_norm_answers(name):
+    f, shape = ACTIVATIONS[name], (3, 17, 6)
+    kept = draw(6, seed=3), 0.5 + draw(6, seed=4) ** 2
+    truths = {
+        BatchNorm: lambda x, w, b: f(standardized(x, (0, 1)) * w + b),
+        InstanceNorm: lambda x, w, b: f(standardized(x, 1) * w + b),
+        BatchNormEval: lambda x, w, b: f((x - kept[0]) / np.sqrt(kept[1] + EPS) * w + b),
+    }
+    for op, truth in truths.items():
+        first = kept if op is BatchNormEval else 6
+        check(
+            lambda op=op, first=first: op(first, EPS, True, True, activation=name),
+            case(*shape),
+            truth=truth,
+        )
+
+
+def test_fused_layers_are_their_parts():
+    """To the bit: the norm of a sum, an activation behind a norm, whatever the kernels."""
+    x, r = Tensor(draw(4, 6, 8).astype("f")), Tensor(draw(4, 6, 8, seed=1).astype("f"))
+    for kernels in ("reference", "sim"):
+        if kernels == "sim" and backend.kernel_module("sim") is None:
+            continue
+        with pynn.use_kernels(kernels):
+            for norm in (nn.LayerNorm(8), nn.RMSNorm(8)):
+                y, total = norm(x, r, prenorm=True)
+                np.testing.assert_array_equal(total.numpy(), (x + r).numpy())
+                np.testing.assert_array_equal(y.numpy(), norm(x + r).numpy())
+                np.testing.assert_array_equal(norm(x, r).numpy(), y.numpy())
+            for layer, *how in [(nn.BatchNorm1d, 8), (nn.GroupNorm, 2, 8)]:
+                plain, fused = layer(*how), layer(*how, activation="relu")
+                np.testing.assert_array_equal(fused(x).numpy(), F.relu(plain(x)).numpy())
+                fused.eval(), plain.eval()
+                np.testing.assert_array_equal(fused(x).numpy(), F.relu(plain(x)).numpy())
 
 
 def test_only_wanted_gradients_are_given():

@@ -1,4 +1,8 @@
-// norm.cuh — what the normalizations share: the affine part, and means of more digits than f32.
+// norm.cuh — what the normalizations share: the affine part and the activation after it, and means
+// of more digits than f32.
+//
+//   y = f(z),  z = xhat w + b,  f = identity | relu | gelu of the unrounded z, which the gradient
+//   computes again:  dz = dy f'(z)
 //
 //   A mean of 1e4 beside a spread of 1e-3 needs digits below f32's last. It is stored as f64, and
 //   used as high = f32(mean) and low = mean - high:  x - mean = (x - high) - low, whose first
@@ -8,12 +12,33 @@
 
 #include <cfloat>
 #include <cstdint>
+#include <type_traits>
 
+#include "common/activation.cuh"
 #include "common/array.h"
 #include "common/check.h"
 #include "common/launch.h"
 
 namespace pynn::norm {
+
+struct Identity {
+  __device__ static float fwd(float x) { return x; }
+  __device__ static float bwd(float, float dy) { return dy; }
+};
+
+// Whether F looks at z.
+template <typename F>
+inline constexpr bool USES_Z = !std::is_same_v<F, Identity>;
+
+// f.template operator()<F>() for the activation of that number, as in kernels/gemm/epilogue.cuh.
+template <typename F>
+void dispatch_activation(char const* op, int64_t activation, F&& f) {
+  expect(activation >= 0 && activation <= 2, op, "activation", "0 (none), 1 (relu) or 2 (gelu)",
+         activation);
+  if (activation == 0) return f.template operator()<Identity>();
+  if (activation == 1) return f.template operator()<activation::Relu>();
+  f.template operator()<activation::Gelu>();
+}
 
 // Weight and bias of the columns; null where there is none.
 template <typename T>
