@@ -4,10 +4,15 @@ bytes  softmax, log_softmax  forward 2 n sizeof(T), backward 3 n sizeof(T)
                              csrc/kernels/softmax/softmax.cu, rows that stay on chip; longer
                              ones are read once more, and the share of the peak shows it
        cross_entropy         forward n sizeof(T), and 24 a row: label, max, sum, loss, weight;
-                             backward 2 n, 16 a row, and 8; the sum of the losses takes a launch of
-                             its own, 8 a row and 8      csrc/kernels/softmax/cross_entropy.cu
+                             the sum of the losses takes a launch of its own, 8 a row and 8;
+                             backward 2 n and 4: the gradient that the forward wrote, times dy
+       cross_entropy step    both, from a loss whose gradient is 1: 2 n and 24 a row; besides, the
+                             sum of the weights and of the losses, 16 a row and 24
+                             csrc/kernels/softmax/cross_entropy.cu
 FLOPs  4 n                                               bound: memory
 """
+
+import dataclasses
 
 from bench.case import Case, integers, named, normal
 
@@ -29,6 +34,7 @@ def cases(scale):
         yield _rows("log_softmax", lambda F, x: F.log_softmax(x, -1), rows, C)
     for rows, C in LOGITS[scale]:
         yield _cross_entropy(rows, C)
+        yield _cross_entropy_step(rows, C)
 
 
 def _rows(op, run, rows, C):
@@ -52,8 +58,35 @@ def _cross_entropy(rows, C):
         run=lambda F, x, labels: F.cross_entropy(x, labels),
         inputs=lambda: [normal(rows, C, scale=2.0), integers(C, rows)],
         elements={"forward": n, "backward": 2 * n},
-        fixed={"forward": 24 * rows, "backward": 16 * rows + 8},
+        fixed={"forward": 24 * rows, "backward": 4},
         extra={"forward": (0, 8 * rows + 8)},
         flops={"forward": 4 * n, "backward": 4 * n},
         labels={"n": C},
+    )
+
+
+class Step(Case):
+    """Loss and gradient together, as a training step asks for them."""
+
+    def prepare(self, library, direction, sets, dys):
+        function = library.function(self)
+        return [self._prepare(library, function, arrays) for arrays in sets]
+
+    def _prepare(self, library, function, arrays):
+        x, labels = library.tensor(arrays[0], requires_grad=True), library.tensor(arrays[1])
+        return lambda: library.grad(function(x, labels), [x], None)
+
+
+def _cross_entropy_step(rows, C):
+    case = _cross_entropy(rows, C)
+    n = rows * C
+    return Step(
+        **{f.name: getattr(case, f.name) for f in dataclasses.fields(case)}
+        | {
+            "op": "cross_entropy_step",
+            "elements": {"step": 2 * n},
+            "fixed": {"step": 24 * rows},
+            "extra": {"step": (0, 16 * rows + 24)},
+            "flops": {"step": 8 * n},
+        }
     )

@@ -48,10 +48,15 @@ class CrossEntropy(_OfRows):
     t the label, w the class weights (1), s the label smoothing; dx = dy (softmax(x) sum q - q).
     The mean divides by the sum of w_t. Rows with label ignore_index count for nothing.
     For the backward are kept x, each row's max and its sum of e^(x - max).
+
+    The kernel that makes the loss writes dx for dy = 1, too, where x needs a gradient, and the
+    backward multiplies it by dy, which is mostly 1 and then costs nothing. Not in float16: there
+    a gradient without the loss's scale may be below the least number.
     """
 
     at = None  # labels of the rows, weights and stats are made when a method needs them
     stats = None
+    dx = None  # what the forward wrote, until a backward takes it
 
     def __init__(self, labels, weight, ignore_index, smoothing, reduction):
         self.labels, self.weight, self.ignore_index = labels, weight, ignore_index
@@ -124,12 +129,19 @@ class CrossEntropy(_OfRows):
         R, C = rows.shape
         if device_of(x) == "cpu":
             self.look_up(C, np.float32)
-        losses, weights = xp.empty(R, np.float32), xp.empty(R, np.float32)
+        labels, weight, weight_sum = self.labels_and_weights()
+        ignored, _ = self.how()
+        divisor, dx = xp.empty(0, np.float32), xp.empty(0, x.dtype)
+        if any(self.needs) and x.dtype != np.float16:
+            self.dx = dx = xp.empty_like(rows)
+            if self.reduction == "mean":
+                divisor = xp.empty(1, np.float32)
+                native.label_weights(labels, weight, divisor, C, ignored)
+        losses, weights = losses_and_weights = xp.empty((2, R), np.float32)
         self.stats = xp.empty((2, R), np.float32)
         self.max, self.sum = self.stats
-        native.cross_entropy_fwd(
-            rows, *self.labels_and_weights(), losses, self.stats, weights, *self.how()
-        )
+        inputs = rows, labels, weight, weight_sum, divisor
+        native.cross_entropy_fwd(*inputs, losses_and_weights, self.stats, dx, *self.how())
         if self.reduction == "none":
             self.divisor = 1.0
             return losses.reshape(self.shape[:-1])
@@ -141,6 +153,10 @@ class CrossEntropy(_OfRows):
 
     def backward_native(self, dy):
         xp = array_module(dy)
+        if self.dx is not None:
+            dx, self.dx = self.dx, None  # a second backward, of a graph that is kept, starts anew
+            native.scale_rows(dy.reshape(-1), dx)
+            return dx.reshape(self.shape)
         if self.stats is None:
             self.stats = xp.stack([self.max, self.sum])
         divisor = self.divisor

@@ -262,12 +262,45 @@ def test_cross_entropy_of_rows_of_every_length(dtype, weighted, smoothing):
             agrees(op, misaligned(normal((6, C), dtype)))
 
 
+# clusters of 2 and 8 CTAs; a CTA alone for what is not in 16-byte steps, and for longer rows
 @pytest.mark.parametrize(
-    "dtype, C", [("float32", 33_000), ("float32", 12_001), ("bfloat16", 262_144)]
+    "dtype, C",
+    [("float32", 33_000), ("float32", 12_001), ("bfloat16", 262_144), ("float32", 262_148)],
 )
 def test_cross_entropy_of_a_long_row(dtype, C):
     agrees(loss(np.array([C - 1]), C), normal((1, C), dtype))
     agrees(loss(np.array([7]), C, True, 0.1), normal((1, C), dtype))
+
+
+def test_clusters_give_the_same_bits_in_every_order_of_threads():
+    x = normal((2, 66_000), "float32")
+    same_in_every_order(lambda: agrees(loss(np.array([5, 65_000]), 66_000), x))
+
+
+def test_the_gradient_comes_out_of_the_forward_pass():
+    """And is right for any dy, and once more where the graph is kept."""
+    labels, x = some_labels(6, 40), normal((6, 40), "float32")
+    for reduction, dy in [("mean", 1.0), ("mean", -2.5), ("sum", 1.0), ("none", None)]:
+        dy = np.float32(dy) if dy else normal(6, "float32")
+        (y,), node = testing.forward(loss(labels, 40, reduction=reduction), [x], native=True)
+        assert node.dx is not None
+        (wanted,) = testing.backward(
+            testing.forward(loss(labels, 40, reduction=reduction), [x])[1], [np.asarray(dy)]
+        )
+        for _ in range(2):
+            (dx,) = testing.backward(node, [np.asarray(dy)], native=True)
+            np.testing.assert_allclose(dx, wanted, rtol=2e-6, atol=1e-7)
+    node = loss(labels, 40)()
+    node.forward_native(x)  # without a gradient
+    assert node.dx is None
+
+
+def test_a_gradient_in_float16_waits_for_the_scale_of_the_loss():
+    x = normal((64, 3000), "float16")
+    (_,), node = testing.forward(loss(some_labels(64, 3000), 3000), [x], native=True)
+    assert node.dx is None
+    (dx,) = testing.backward(node, [np.float32(2.0**14).reshape(())], native=True)
+    assert (dx != 0)[1].all()
 
 
 def test_cross_entropy_is_the_same_in_every_order_of_threads():
@@ -293,9 +326,9 @@ def test_cross_entropy_of_special_rows(C):
 def test_a_label_out_of_range():
     sim = backend.kernel_module("sim")
     x, labels, none = np.zeros((3, 4), np.float32), np.array([4, -1, 2]), np.zeros(0, np.float32)
-    losses, stats, weights = (np.zeros(s, np.float32) for s in (3, (2, 3), 3))
-    sim.cross_entropy_fwd(x, labels, none, none, losses, stats, weights, -100, 0.0)
-    np.testing.assert_allclose(losses, [np.nan, np.nan, np.log(4)], rtol=1e-6)
+    losses, stats = np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)
+    sim.cross_entropy_fwd(x, labels, none, none, none, losses, stats, none, -100, 0.0)
+    np.testing.assert_allclose(losses[0], [np.nan, np.nan, np.log(4)], rtol=1e-6)
     dx = np.zeros_like(x)
     sim.cross_entropy_bwd(x, labels, none, none, stats, np.ones(1, np.float32), none, dx, -100, 0.0)
     assert np.isnan(dx[:2]).all() and np.isfinite(dx[2]).all()
@@ -306,17 +339,17 @@ def test_a_label_out_of_range():
 def test_cross_entropy_launchers_say_what_is_wrong():
     sim = backend.kernel_module("sim")
     x, none = np.zeros((3, 4), np.float32), np.zeros(0, np.float32)
-    losses, stats, labels = np.zeros(3, np.float32), np.zeros((2, 3), np.float32), np.zeros(3, int)
+    outs, labels = (np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)), np.zeros(3, int)
     with pytest.raises(
         ValueError, match=r"\[cross_entropy_fwd\] labels: expected shape \(3,\), got"
     ):
-        sim.cross_entropy_fwd(x, labels[:2], none, none, losses, stats, losses, -100, 0.0)
+        sim.cross_entropy_fwd(x, labels[:2], none, none, none, *outs, none, -100, 0.0)
     with pytest.raises(ValueError, match=r"smoothing: expected a number in \[0, 1\], got 2"):
-        sim.cross_entropy_fwd(x, labels, none, none, losses, stats, losses, -100, 2.0)
+        sim.cross_entropy_fwd(x, labels, none, none, none, *outs, none, -100, 2.0)
     with pytest.raises(
         TypeError, match=r"\[cross_entropy_fwd\] labels: expected int64, got float32"
     ):
-        sim.cross_entropy_fwd(x, losses, none, none, losses, stats, losses, -100, 0.0)
+        sim.cross_entropy_fwd(x, x[:, 0].copy(), none, none, none, *outs, none, -100, 0.0)
 
 
 # ------------------------------------------------------------------ normalizations of rows

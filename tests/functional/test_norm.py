@@ -171,6 +171,17 @@ def test_fused_layers_are_their_parts():
                 np.testing.assert_array_equal(fused(x).numpy(), F.relu(plain(x)).numpy())
 
 
+@pytest.mark.parametrize(("norm_first", "sums"), [(False, 2), (True, 1)])
+def test_a_transformer_adds_and_normalizes_in_one_op(norm_first, sums):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, norm_first=norm_first)
+    with backend.trace() as trace:
+        layer(Tensor(draw(2, 5, 8).astype("f")))
+    ops = [op for (op, _), count in trace.counts.items() for _ in range(count)]
+    assert ops.count("add_layer_norm") == sums
+    assert ops.count("layer_norm") == 2 - sums
+    assert ops.count("add") == norm_first
+
+
 def test_only_wanted_gradients_are_given():
     x, w, b = (a.astype(np.float32) for a in case(4, 5, 6))
     running = np.zeros(6), np.ones(6)

@@ -6,92 +6,48 @@
 //
 //   x, dx (rows, C), T = f32 | f16 | bf16;  labels (rows,) int64;  s label smoothing, in f32
 //   weight  w (C,) f32 and weight_sum W (1,) f32, or both empty: w = 1
-//   stats   (2, rows) f32: max, and S;  losses, row_weights (rows,) f32;  dy (rows,) f32 or one
-//   divisor (1,) f32, or empty: 1;  no probabilities are stored
+//   stats   (2, rows) f32: max, and S;  losses (2, rows) f32, with the rows' weights w_t
+//   dy      (rows,) f32 or one;  divisor (1,) f32, or empty: 1;  no probabilities are stored
 //
 //   A row labelled ignore_index has loss, weight and gradient 0. A label outside [0, C) gives NaN:
 //   asking would make the host wait, so the caller asks where the labels lie on the host. A row of
 //   -inf loses +inf, has max 0 and S 0, and no gradient.
 //
-//   forward   common/row.cuh: a row stays in the registers of its team;  long rows (over 32,768
-//             elements, or scalars over 2,048) online, in one pass by a CTA, with smoothing in two
-//   gradient  a team of 8, 32 or 256 threads a row, 4 vectors each in flight; nothing is summed
+//   forward   common/row.cuh: a row stays in the registers of its team, which also writes dx for
+//             dy = 1, where it is wanted;  rows of 32,768 to 262,144 elements by a cluster
+//             (cross_entropy_sm90.cu), longer ones, or scalars over 2,048, online by a CTA: in one
+//             pass, with smoothing in two, with dx in one more
+//   backward  of what the forward wrote: times dy, nothing where that is 1;  else a team of 8, 32
+//             or 256 threads a row, 4 vectors each in flight; nothing is summed
 //
-//   bytes  forward (C sizeof(T) + 24) rows, gradient (2 C sizeof(T) + 20) rows, total 8 rows
+//   bytes  forward (C sizeof(T) + 24) rows, with dx C sizeof(T) rows more, weights of the labels
+//          8 rows, total 8 rows;  backward (2 C sizeof(T) + 20) rows, or 4 where dy is 1
 //   bound: memory
 //   FLOPs  about 3 and an exponential an element, 5 and one for the gradient
 //   deterministic
 //
-//   Szegedy et al. 2015, arXiv:1512.00567 (label smoothing)
+//   Szegedy et al. 2015, arXiv:1512.00567 (label smoothing);  the gradient beside the loss is the
+//   idea of llm.c's fused classifier
 
 #include <cmath>
 
+#include "kernels/softmax/cross_entropy.cuh"
+
 #include "common/array.h"
+#include "common/chip.h"
 #include "common/dispatch.h"
 #include "common/export.h"
-#include "common/row.cuh"
 #include "common/shared.cuh"
 
 namespace pynn::cross_entropy {
 
 inline constexpr int LONG_THREADS = 1024;
 inline constexpr int VECS = 4;
-
-// What every row shares.
-struct Params {
-  int64_t const* labels;
-  float const* weight;      // or null: 1
-  float const* weight_sum;  // or null: C
-  float* stats;
-  int64_t rows;
-  int64_t classes;
-  int64_t ignore_index;
-  float smoothing;
-
-  __device__ float weight_of(int64_t c) const { return weight == nullptr ? 1.f : weight[c]; }
-  __device__ float sum_of_weights() const {
-    return weight_sum == nullptr ? static_cast<float>(classes) : *weight_sum;
-  }
-  __device__ bool inside(int64_t label) const { return label >= 0 && label < classes; }
-  // w_c x'_c, 0 where w_c is, even if x_c is -inf
-  __device__ float smooth(int64_t c, float shifted) const {
-    float const w = weight_of(c);
-    return w == 0.f ? 0.f : w * shifted;
-  }
-};
-
-struct Losses {
-  float* loss;
-  float* weight;
-};
-
-// The loss of one row by one of its threads; smooth = sum_c w_c x'_c.
-template <typename T>
-__device__ void finish(Params const& p, Losses out, int64_t row, T const* x, float peak, float sum,
-                       float smooth) {
-  p.stats[row] = peak;
-  p.stats[p.rows + row] = sum;
-  int64_t const label = p.labels[row];
-  float loss = 0.f;
-  float weight = 0.f;
-  if (label != p.ignore_index) {
-    weight = p.inside(label) ? p.weight_of(label) : NAN;
-    float const log_sum = logf(sum);
-    float const picked = p.inside(label) ? static_cast<float>(x[label]) - peak : 0.f;
-    loss = weight == 0.f ? 0.f : weight * (log_sum - picked);
-    if (p.smoothing != 0.f) {
-      float const s = p.smoothing / static_cast<float>(p.classes);
-      loss = (1.f - p.smoothing) * loss + s * (p.sum_of_weights() * log_sum - smooth);
-    }
-    if (sum == 0.f && weight == weight) loss = INFINITY;
-  }
-  out.loss[row] = loss;
-  out.weight[row] = weight;
-}
+inline constexpr int SCALE_THREADS = 256;
 
 template <typename T, int WIDTH, int THREADS, int HELD>
 __global__ void __launch_bounds__(ROW_CTA<THREADS>)
-    cross_entropy_fwd_kernel(T const* x, Params p, Losses out) {
+    cross_entropy_fwd_kernel(T const* x, Params p, Losses out, Gradient<T> gradient) {
   using Lane = Row<T, WIDTH, THREADS, HELD>;
   using Cta = Team<THREADS>;
   using Slots = typename Cta::template Slots<Sum>;
@@ -117,11 +73,16 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
     smooth = Cta::reduce(smooth, Add{}, shared<Slots, "smooth">());
   }
   if (Cta::rank() == 0) finish(p, out, row, x, peak, sum.value(), smooth.value());
+
+  if (gradient.dx == nullptr) return;
+  RowGradient const d(p, row, peak, sum.value(), gradient.of_loss());
+  Lane::map(gradient.dx + row * n, n,
+            [&](int v, int k) { return d(p, Lane::at(v) + k, rx(v, k)); });
 }
 
 template <typename T, int WIDTH>
 __global__ void __launch_bounds__(LONG_THREADS, 1)
-    cross_entropy_fwd_long_kernel(T const* x, Params p, Losses out) {
+    cross_entropy_fwd_long_kernel(T const* x, Params p, Losses out, Gradient<T> gradient) {
   using Lane = Row<T, WIDTH, LONG_THREADS, VECS>;
   using Cta = Team<LONG_THREADS>;
   constexpr int64_t CHUNK = int64_t{LONG_THREADS} * VECS * WIDTH;
@@ -158,6 +119,17 @@ __global__ void __launch_bounds__(LONG_THREADS, 1)
   }
   float const sum = row.max == INFINITY ? NAN : row.sum.value();
   if (threadIdx.x == 0) finish(p, out, int64_t{blockIdx.x}, x, peak, sum, smooth.value());
+
+  // gradient
+  if (gradient.dx == nullptr) return;
+  RowGradient const d(p, int64_t{blockIdx.x}, peak, sum, gradient.of_loss());
+  for (int64_t i = 0; i < n; i += CHUNK) {
+    int const m = static_cast<int>(min(n - i, CHUNK));
+    Lane rx;
+    rx.load(x + i, m);
+    Lane::map(gradient.dx + blockIdx.x * n + i, m,
+              [&](int v, int k) { return d(p, i + Lane::at(v) + k, rx(v, k)); });
+  }
 }
 
 // dy and divisor of the gradient.
@@ -183,29 +155,45 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
   x += row * n;
   dx += row * n;
 
-  // what the row's elements share
-  float const peak = p.stats[row];
-  float const sum = p.stats[p.rows + row];
-  int64_t const label = p.labels[row];
-  float const g = label == p.ignore_index || sum == 0.f ? 0.f : slope.of(row);
-  float const weight = p.inside(label) ? p.weight_of(label) : label == p.ignore_index ? 0.f : NAN;
-  float const s = p.smoothing / static_cast<float>(n);
-  float const hit = (1.f - p.smoothing) * (g * weight);
-  float const mass = p.smoothing == 0.f ? hit : hit + s * p.sum_of_weights() * g;
-  float const scale = mass / (sum == 0.f ? 1.f : sum);
-  float const spread = s * g;
-
+  RowGradient const d(p, row, p.stats[row], p.stats[p.rows + row], slope.of(row));
   for (int64_t i = 0; i < n; i += CHUNK) {
     int const m = static_cast<int>(min(n - i, CHUNK));
     Lane rx;
     rx.load(x + i, m);
-    Lane::map(dx + i, m, [&](int v, int k) {
-      int64_t const c = i + Lane::at(v) + k;
-      float d = expf(rx(v, k) - peak) * scale;
-      if (p.smoothing != 0.f) d -= spread * p.weight_of(c);
-      return c == label ? d - hit : d;
-    });
+    Lane::map(dx + i, m, [&](int v, int k) { return d(p, i + Lane::at(v) + k, rx(v, k)); });
   }
+}
+
+// A gradient that the forward wrote, times dy; where dy is 1, nothing is read or written.
+template <typename T, int WIDTH>
+__global__ void __launch_bounds__(SCALE_THREADS)
+    scale_rows_kernel(float const* dy, int64_t stride, int64_t n, T* dx) {
+  using Lane = Row<T, WIDTH, SCALE_THREADS, VECS>;
+  constexpr int64_t CHUNK = int64_t{SCALE_THREADS} * VECS * WIDTH;
+  float const g = dy[blockIdx.x * stride];
+  if (g == 1.f) return;
+  dx += blockIdx.x * n;
+  for (int64_t i = 0; i < n; i += CHUNK) {
+    int const m = static_cast<int>(min(n - i, CHUNK));
+    Lane rx;
+    rx.load(dx + i, m);
+    Lane::map(dx + i, m, [&](int v, int k) { return rx(v, k) * g; });
+  }
+}
+
+// The sum of the rows' weights, 1 where that is 0, by one CTA.
+template <int THREADS>
+__global__ void __launch_bounds__(THREADS) label_weights_kernel(Params p, float* divisor) {
+  using Cta = Team<THREADS>;
+  Sum sum;
+  for (int64_t i = threadIdx.x; i < p.rows; i += THREADS) {
+    int64_t const label = p.labels[i];
+    if (label == p.ignore_index) continue;
+    sum = sum + Sum(p.inside(label) ? p.weight_of(label) : NAN);
+  }
+  sum = Cta::reduce(sum, Add{}, shared<typename Cta::template Slots<Sum>, "weights">());
+  float const total = sum.value();
+  if (threadIdx.x == 0) *divisor = total == 0.f ? 1.f : total;
 }
 
 // The losses' sum over that of the weights (1 where that is 0), by one CTA.
@@ -229,18 +217,22 @@ __global__ void __launch_bounds__(THREADS) total_kernel(float const* losses, flo
 }
 
 template <typename T>
-void choose_fwd(char const* op, cudaStream_t stream, T const* x, Params p, Losses out) {
-  bool const aligned = is_vec_aligned(x);
+void choose_fwd(char const* op, cudaStream_t stream, T const* x, Params p, Losses out,
+                Gradient<T> gradient) {
+  bool const aligned = is_vec_aligned(x) && is_vec_aligned(gradient.dx);
   bool const fits =
       choose_row<T, 32768>(p.classes, aligned, [&]<int WIDTH, int THREADS, int HELD>() {
         launch(cross_entropy_fwd_kernel<T, WIDTH, THREADS, HELD>, row_grid<THREADS>(op, p.rows),
-               ROW_CTA<THREADS>, 0, stream, x, p, out);
+               ROW_CTA<THREADS>, 0, stream, x, p, out, gradient);
       });
   if (fits) return;
-  auto const kernel = row_is_vec<T>(p.classes, aligned)
-                          ? cross_entropy_fwd_long_kernel<T, VEC_BYTES / sizeof(T)>
+  bool const vec = row_is_vec<T>(p.classes, aligned);
+  if (vec && chip().major >= 9 && p.classes <= CLUSTER_CLASSES) {
+    return launch_cluster(op, stream, x, p, out, gradient);
+  }
+  auto const kernel = vec ? cross_entropy_fwd_long_kernel<T, VEC_BYTES / sizeof(T)>
                           : cross_entropy_fwd_long_kernel<T, 1>;
-  launch(kernel, row_grid<LONG_THREADS>(op, p.rows), LONG_THREADS, 0, stream, x, p, out);
+  launch(kernel, row_grid<LONG_THREADS>(op, p.rows), LONG_THREADS, 0, stream, x, p, out, gradient);
 }
 
 template <typename T, int WIDTH>
@@ -288,22 +280,68 @@ Params params(char const* op, Array x, Array labels, Array weight, Array weight_
 }
 
 void cross_entropy_fwd(cudaStream_t stream, Array x, Array labels, Array weight, Array weight_sum,
-                       Out losses, Out stats, Out row_weights, int64_t ignore_index,
+                       Array divisor, Out losses, Out stats, Out dx, int64_t ignore_index,
                        double smoothing) {
   char const* const op = "cross_entropy_fwd";
   Params const p = params(op, x, labels, weight, weight_sum, stats, ignore_index, smoothing);
-  expect_shape(op, "losses", losses, {p.rows});
+  expect_shape(op, "losses", losses, {2, p.rows});
   expect_dtype(op, "losses", losses, DType::f32);
-  expect_shape(op, "row_weights", row_weights, {p.rows});
-  expect_dtype(op, "row_weights", row_weights, DType::f32);
+  if (divisor.size() > 0) expect_shape(op, "divisor", divisor, {1});
+  expect_dtype(op, "divisor", divisor, DType::f32);
+  expect_dtype(op, "dx", dx, x.dtype);
+  if (dx.size() > 0) expect_shape(op, "dx", dx, x.shape());
   dispatch_float(op, "x", x.dtype, [&]<typename T>() {
     if (p.rows == 0) return;
-    choose_fwd<T>(op, stream, x.data<T>(), p, {losses.data<float>(), row_weights.data<float>()});
+    Losses const out{losses.data<float>(), losses.data<float>() + p.rows};
+    Gradient<T> const gradient{dx.size() > 0 ? dx.data<T>() : nullptr,
+                               divisor.size() > 0 ? divisor.data<float>() : nullptr};
+    choose_fwd<T>(op, stream, x.data<T>(), p, out, gradient);
   });
 }
 PYNN_EXPORT(cross_entropy_fwd,
-            "(x, labels, weight, weight_sum, losses, stats, row_weights, ignore_index, smoothing)  "
-            "losses = -log softmax(x) at the labels; stats = max and sum exp(x - max) of each row");
+            "(x, labels, weight, weight_sum, divisor, losses, stats, dx, ignore_index, smoothing)  "
+            "losses = -log softmax(x) at the labels, and the rows' weights; stats = max and sum "
+            "exp(x - max) of each row; dx = gradient of the losses / divisor, unless empty");
+
+void scale_rows(cudaStream_t stream, Array dy, Out dx) {
+  char const* const op = "scale_rows";
+  expect_ndim(op, "dx", dx, 2);
+  int64_t const rows = dx.dims[0];
+  int64_t const n = dx.dims[1];
+  if (dy.size() != 1) expect_shape(op, "dy", dy, {rows});
+  expect_dtype(op, "dy", dy, DType::f32);
+  dispatch_float(op, "dx", dx.dtype, [&]<typename T>() {
+    if (dx.size() == 0) return;
+    auto const kernel = row_is_vec<T>(n, is_vec_aligned(dx.ptr))
+                            ? scale_rows_kernel<T, VEC_BYTES / sizeof(T)>
+                            : scale_rows_kernel<T, 1>;
+    launch(kernel, row_grid<SCALE_THREADS>(op, rows), SCALE_THREADS, 0, stream, dy.data<float>(),
+           int64_t{dy.size() != 1}, n, dx.data<T>());
+  });
+}
+PYNN_EXPORT(scale_rows, "(dy, dx)  dx *= dy, one or one a row; nothing where it is 1");
+
+void label_weights(cudaStream_t stream, Array labels, Array weight, Out divisor, int64_t classes,
+                   int64_t ignore_index) {
+  char const* const op = "label_weights";
+  expect_ndim(op, "labels", labels, 1);
+  expect_dtype(op, "labels", labels, DType::i64);
+  if (weight.size() > 0) expect_shape(op, "weight", weight, {classes});
+  expect_dtype(op, "weight", weight, DType::f32);
+  expect_shape(op, "divisor", divisor, {1});
+  expect_dtype(op, "divisor", divisor, DType::f32);
+  Params p{};
+  p.labels = labels.data<int64_t>();
+  p.weight = weight.size() > 0 ? weight.data<float>() : nullptr;
+  p.rows = labels.size();
+  p.classes = classes;
+  p.ignore_index = ignore_index;
+  constexpr int THREADS = 1024;
+  launch(label_weights_kernel<THREADS>, 1u, THREADS, 0, stream, p, divisor.data<float>());
+}
+PYNN_EXPORT(label_weights,
+            "(labels, weight, divisor, classes, ignore_index)  divisor = sum of the labels' "
+            "weights, 1 where that is 0");
 
 void cross_entropy_bwd(cudaStream_t stream, Array x, Array labels, Array weight, Array weight_sum,
                        Array stats, Array dy, Array divisor, Out dx, int64_t ignore_index,
