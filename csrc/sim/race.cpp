@@ -4,9 +4,8 @@
 // kernel; race_hooks.cpp brings them here.  libtsan itself is not linked: it knows nothing of fibers, barriers of
 // 256 threads, or memory that is fresh for each block.
 //
-//   clock       each agent counts the times it handed something over (release)
-//   knowledge   for each agent, the latest clock of it that is known to have happened
 //   cell        for each byte: who wrote it last and at which clock, and two who read it since
+//   knowledge   of an agent, what happened before: race_clocks.h
 //
 // An access races with an earlier one if it does not know the earlier one's clock.  Blocks of one launch know
 // nothing of one another, unless a flag with fences (or acquire and release) carried it.  Of readers of a byte two
@@ -16,26 +15,16 @@
 #include "sim/race.h"
 
 #include <algorithm>
-#include <bit>
-#include <map>
 #include <set>
 #include <span>
 #include <unordered_map>
 #include <utility>
 
 #include "sim/machine.h"
+#include "sim/race_clocks.h"
 #include "sim/race_hooks.h"
 
 namespace pynn::sim::race {
-
-using Clocks = std::vector<uint32_t>;
-
-struct Knowledge {
-  uint32_t gang = 0;
-  Clocks order;                        // agent -> clock that happened before
-  Clocks proxy;                        // agent -> clock up to which its generic writes were fenced
-  std::map<uint32_t, Clocks> foreign;  // the same as `order`, of agents in other gangs
-};
 
 namespace {
 
@@ -84,43 +73,12 @@ State& state() {
   return s;
 }
 
-void raise(Clocks& into, const Clocks& from) {
-  if (into.size() < from.size()) into.resize(from.size());
-  for (size_t i = 0; i < from.size(); ++i) into[i] = std::max(into[i], from[i]);
-}
-
-void raise(Clocks& into, int agent, uint32_t clock) {
-  if (into.size() <= size_t(agent)) into.resize(size_t(agent) + 1);
-  into[size_t(agent)] = std::max(into[size_t(agent)], clock);
-}
-
-void join(Knowledge& into, const Knowledge& from) {
-  if (from.gang == into.gang) {
-    raise(into.order, from.order);
-    raise(into.proxy, from.proxy);
-  } else {
-    raise(into.foreign[from.gang], from.order);
-  }
-  for (const auto& [gang, clocks] : from.foreign) {
-    if (gang == into.gang)
-      raise(into.order, clocks);
-    else
-      raise(into.foreign[gang], clocks);
-  }
-}
-
-std::shared_ptr<Knowledge> copy(const Known& k) {
-  if (k) return std::make_shared<Knowledge>(*k);
-  auto fresh = std::make_shared<Knowledge>();
-  fresh->gang = state().gang;
-  return fresh;
+std::shared_ptr<Knowledge> copy(const Known& known) {
+  return race::copy(known, state().gang);
 }
 
 Known joined_with(const Known& a, const Known& b) {
-  if (!b || a == b) return a;
-  auto k = copy(a);
-  join(*k, *b);
-  return k;
+  return race::joined_with(a, b, state().gang);
 }
 
 Agent& agent(int i) {
@@ -141,10 +99,6 @@ std::shared_ptr<Knowledge> snapshot(int i) {
   raise(k->proxy, i, a.fenced);
   ++a.clock;
   return k;
-}
-
-uint32_t at(const Clocks& c, int i) {
-  return size_t(i) < c.size() ? c[size_t(i)] : 0;
 }
 
 bool ordered(const Known& known, int self, const Touch& before) {
@@ -320,11 +274,7 @@ void release(Sync& sync) {
   Agent* a = me();
   if (!a) return;
   const int i = int(current->number);
-  if (!sync.gathering) {
-    sync.gathering = std::make_shared<Knowledge>();
-    sync.gathering->gang = state().gang;
-    sync.last_joined = nullptr;
-  }
+  if (!sync.gathering) sync.gathering = copy(nullptr);
   if (a->known && a->known.get() != sync.last_joined) {
     join(*sync.gathering, *a->known);
     sync.last_joined = a->known.get();
@@ -369,15 +319,13 @@ void fence() {
   a->released = snapshot(int(current->number));
 }
 
-void access(const void* p, size_t bytes, Access kind, Where where) {
+void access(const void* p, size_t bytes, Access kind, Site site) {
   if (Agent* a = me())
-    touch({int(current->number), a->clock, a->known, Proxy::GENERIC, site_of(where)}, p, bytes,
-          kind);
+    touch({int(current->number), a->clock, a->known, Proxy::GENERIC, site}, p, bytes, kind);
 }
 
-void access_at_pc(const void* p, size_t bytes, Access kind, const void* pc) {
-  if (Agent* a = me())
-    touch({int(current->number), a->clock, a->known, Proxy::GENERIC, site_of(pc)}, p, bytes, kind);
+void access(const void* p, size_t bytes, Access kind, Where where) {
+  access(p, bytes, kind, site_of(where));
 }
 
 void atomic(const void* p, size_t bytes, Where where) {
@@ -432,10 +380,7 @@ void access(const Ticket& t, const void* p, size_t bytes, Access kind, Proxy pro
 }
 
 void release(const Ticket& t, Sync& sync) {
-  if (!sync.gathering) {
-    sync.gathering = std::make_shared<Knowledge>();
-    sync.gathering->gang = state().gang;
-  }
+  if (!sync.gathering) sync.gathering = copy(nullptr);
   if (t.known) join(*sync.gathering, *t.known);
   raise(sync.gathering->order, t.agent, t.clock);
 }

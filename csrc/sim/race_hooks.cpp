@@ -66,13 +66,15 @@ std::string site_text(Site site) {
 
 namespace {
 
+using pynn::sim::race::access;
 using pynn::sim::race::Access;
+using pynn::sim::race::site_of;
 
 inline void read(void* p, size_t bytes, void* pc) {
-  if (pynn::sim::current) pynn::sim::race::access_at_pc(p, bytes, Access::READ, pc);
+  if (pynn::sim::current) access(p, bytes, Access::READ, site_of(pc));
 }
 inline void write(void* p, size_t bytes, void* pc) {
-  if (pynn::sim::current) pynn::sim::race::access_at_pc(p, bytes, Access::WRITE, pc);
+  if (pynn::sim::current) access(p, bytes, Access::WRITE, site_of(pc));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ Site site_of(Where where);
 Site site_of(const void* return_address);
 std::string site_text(Site site);  // "gemm.cu:30"
 
-void access_at_pc(const void* p, size_t bytes, Access kind, const void* pc);
+void access(const void* p, size_t bytes, Access kind, Site site);  // by the current thread
 
 }  // namespace pynn::sim::race
 

@@ -255,6 +255,14 @@ void store(uint32_t bytes, std::function<void(const race::Ticket&, std::vector<c
   submit(t.bulk, std::move(o));
 }
 
+// What a bulk copy does first: takes its source out of shared memory.
+auto read_of(SharedRange from, uint32_t bytes, Where where) {
+  return [=](const race::Ticket& ticket, std::vector<char>& data) {
+    race::access(ticket, from.p, bytes, race::Access::READ, race::Proxy::ASYNC, where);
+    std::memcpy(data.data(), from.p, bytes);
+  };
+}
+
 void check_bulk(const char* what, const void* global, uint32_t bytes, Where where) {
   if (bytes == 0 || bytes % 16)
     fail(std::string(what) + ": expected a size that is a multiple of 16 bytes, got " +
@@ -360,11 +368,7 @@ void cp_async_bulk_store(void* dst, uint32_t src, uint32_t bytes, Where where) {
   check_bulk(what, dst, bytes, where);
   const SharedRange from = shared_range(src, bytes, 16, what, where);
   store(
-      bytes,
-      [=](const race::Ticket& ticket, std::vector<char>& data) {
-        race::access(ticket, from.p, bytes, race::Access::READ, race::Proxy::ASYNC, where);
-        std::memcpy(data.data(), from.p, bytes);
-      },
+      bytes, read_of(from, bytes, where),
       [=](const race::Ticket& ticket, const std::vector<char>& data) {
         race::access(ticket, dst, bytes, race::Access::WRITE, race::Proxy::ASYNC, where);
         std::memcpy(dst, data.data(), bytes);
@@ -377,11 +381,7 @@ void cp_reduce_async_bulk_add_f32(float* dst, uint32_t src, uint32_t bytes, Wher
   check_bulk(what, dst, bytes, where);
   const SharedRange from = shared_range(src, bytes, 16, what, where);
   store(
-      bytes,
-      [=](const race::Ticket& ticket, std::vector<char>& data) {
-        race::access(ticket, from.p, bytes, race::Access::READ, race::Proxy::ASYNC, where);
-        std::memcpy(data.data(), from.p, bytes);
-      },
+      bytes, read_of(from, bytes, where),
       [=](const race::Ticket& ticket, const std::vector<char>& data) {
         race::access(ticket, dst, bytes, race::Access::ATOMIC, race::Proxy::ASYNC, where);
         for (uint32_t i = 0; i < bytes / 4; ++i)
