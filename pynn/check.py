@@ -30,6 +30,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,9 @@ def build_variant(variant) -> Path:
 
     Raises RuntimeError that names what to install, or shows the end of a failed build's output.
     """
-    missing = [tool for tool in ("cmake", "c++") if shutil.which(tool) is None]
+    scripts = sysconfig.get_path("scripts")  # of this Python, whose environment may not be active
+    env = dict(os.environ, PATH=os.pathsep.join([os.environ.get("PATH", ""), scripts]))
+    missing = [tool for tool in ("cmake", "c++") if shutil.which(tool, path=env["PATH"]) is None]
     missing += [] if importlib.util.find_spec("pybind11") else ["pybind11"]
     if missing:
         raise RuntimeError(
@@ -193,17 +196,21 @@ def build_variant(variant) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pynn"
     folder = cache / f"sim-{variant}-{key.hexdigest()[:16]}"
     module = folder / f"_sim{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if not module.exists():
-        print(f"building the {variant} variant of the simulator ...", file=sys.stderr, flush=True)
-        configure = ["cmake", "-S", root / "sim", "-B", folder, f"-DPYNN_SIM_VARIANT={variant}"]
+    if module.exists():
+        return module
+    print(f"building the {variant} variant of the simulator ...", file=sys.stderr, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        configure = ["cmake", "-S", root / "sim", "-B", work, f"-DPYNN_SIM_VARIANT={variant}"]
         configure += [f"-DPython_EXECUTABLE={sys.executable}", "-DCMAKE_BUILD_TYPE=Release"]
-        configure += ["-G", "Ninja"] if shutil.which("ninja") else []
+        configure += ["-G", "Ninja"] if shutil.which("ninja", path=env["PATH"]) else []
         jobs = str(os.cpu_count() or 1)
-        for command in (configure, ["cmake", "--build", folder, "-j", jobs]):
-            done = subprocess.run(command, capture_output=True, text=True)
+        for command in (configure, ["cmake", "--build", work, "-j", jobs]):
+            done = subprocess.run(command, env=env, capture_output=True, text=True)
             if done.returncode:
                 tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
                 raise RuntimeError(f"[check] expected the {variant} variant to build, got:\n{tail}")
+        os.replace(Path(work) / module.name, module)  # whole, whoever else builds it
     return module
 
 

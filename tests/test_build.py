@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -79,6 +80,34 @@ def test_simulator_asked_for_brings_headers_alone(build, monkeypatch):
     plan = build.plan()
     assert (plan.cuda, plan.sim, plan.requires) == (False, True, (build.HEADERS,))
     assert build.settings_for(plan, None)["cmake.define.PYNN_CUDA"] == "off"
+
+
+def test_the_simulator_comes_by_itself_where_all_headers_are(monkeypatch, tmp_path):
+    pytest.importorskip("scikit_build_core", reason="the build backend is not installed")
+    backend = load("pynn_build")
+    exists = Path.exists
+    monkeypatch.setattr(backend.Path, "exists", lambda p: tmp_path in p.parents and exists(p))
+    for name in ("PYNN_CUDA", "PYNN_SIM"):
+        monkeypatch.setenv(name, "off" if name == "PYNN_CUDA" else "auto")
+    monkeypatch.setattr(backend, "find_compiler", lambda: "/usr/bin/c++")
+    monkeypatch.setattr(backend, "has_simulator", lambda: True)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    for name in backend.HEADER_FILES:
+        assert backend.plan().sim is False, f"one header is missing: {name}"
+        path = tmp_path / "include" / ("cccl" if name == "nv/target" else "") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    plan = backend.plan()
+    assert (plan.cuda, plan.sim, plan.requires) == (False, True, ())
+    monkeypatch.setenv("PYNN_SIM", "off")
+    assert backend.plan().sim is False
+
+
+def test_the_headers_asked_for_are_those_that_cmake_asks_for():
+    cmake = (TOOLS.parent / "csrc" / "sim" / "CMakeLists.txt").read_text()
+    named = re.search(r"foreach\(header ([^)]*)\)", cmake)[1].split()
+    pytest.importorskip("scikit_build_core", reason="the build backend is not installed")
+    assert sorted(named) == sorted(load("pynn_build").HEADER_FILES)
 
 
 def test_native_modules_need_a_compiler(build):

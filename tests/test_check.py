@@ -70,7 +70,7 @@ def test_a_wrong_name_is_refused():
 
 
 def test_what_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr(check.shutil, "which", lambda tool: None)
+    monkeypatch.setattr(check.shutil, "which", lambda tool, path=None: None)
     with pytest.raises(RuntimeError, match=r"expected cmake, c\+\+.* apt install g\+\+"):
         check.build_variant("race")
     monkeypatch.setitem(backend._modules, "sim", None)

@@ -27,6 +27,10 @@ from scikit_build_core.build import (  # noqa: F401  hooks that pip looks up her
 
 TOOLKIT = "cuda-toolkit[nvcc,crt,nvvm,cudart,cccl]==13.0.*; platform_system == 'Linux'"
 HEADERS = "cuda-toolkit[crt,cudart,cccl]==13.0.*; platform_system == 'Linux'"
+HEADER_FILES = (  # those that the simulator includes
+    *("cuda.h", "cuda_bf16.h", "cuda_fp16.h", "cuda_fp8.h", "cuda_runtime_api.h"),
+    *("crt/host_defines.h", "nv/target"),
+)
 MIN_NVCC = (12, 8)
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -111,10 +115,13 @@ def has_gpu():
 
 
 def has_headers():
-    """CUDA's headers stand where csrc/sim/CMakeLists.txt looks for them."""
+    """All of CUDA's headers stand where csrc/sim/CMakeLists.txt looks for them."""
     roots = [os.environ.get(name) for name in ("CUDAToolkit_ROOT", "CUDA_HOME", "CUDA_PATH")]
-    roots += ["/usr/local/cuda", "/opt/cuda"]
-    return any(root and Path(root, "include", "cuda_fp16.h").exists() for root in roots)
+    roots = [Path(root, "include") for root in (*roots, "/usr/local/cuda", "/opt/cuda") if root]
+    return any(
+        all((root / name).exists() or (root / "cccl" / name).exists() for name in HEADER_FILES)
+        for root in roots
+    )
 
 
 def has_simulator():

@@ -147,6 +147,18 @@ def test_under(variant):
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
+@pytest.mark.skipif(harness.VARIANT != "plain", reason="asked by the plain run")
+def test_threads_switch_by_ucontext_too():
+    """As on a processor that fiber.cpp has no switch for; all of tests/sim passes so, too."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "softmax"],
+        env=os.environ | {"PYNN_SIM_TEST_VARIANT": "ucontext"},
+        capture_output=True, text=True, cwd=harness.ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert " passed" in done.stdout
+
+
 FILES = sorted(p.stem for p in harness.KERNELS.glob("*.cu") if "faults" not in p.stem)
 ARCHS = [(k, a) for k in FILES for a in (["90a"] if k.endswith("_sm90") else ["80", "90a"])]
 
