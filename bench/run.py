@@ -323,15 +323,20 @@ def versions():
 
 
 def commit():
-    """The commit's short name, with a + if files of the engine differ from it; "" outside git."""
+    """The commit's short name, with a + if files of the engine differ from it; outside git what
+    PYNN_COMMIT says, or "".
+    """
 
     def git(*words):
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        except OSError:
+            return None
         return done.stdout.strip() if done.returncode == 0 else None
 
     name = git("rev-parse", "--short", "HEAD")
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "pynn", "csrc")
-    return "" if name is None else name + ("+" if changed else "")
+    return os.environ.get("PYNN_COMMIT", "") if name is None else name + ("+" if changed else "")
 
 
 def append(path, row):

@@ -31,7 +31,7 @@ built = pytest.mark.skipif(backend.kernel_module("cuda") is None, reason="pynn._
 
 def passes(file, **environment):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / file)]
-    command += ["-m", "not slow and not oracle", "--maxfail=8"]
+    command += ["-m", "not slow and not oracle", "--maxfail=8", "-W", "default"]
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=SECONDS
     )

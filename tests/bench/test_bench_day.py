@@ -52,10 +52,11 @@ case "$*" in
   *"print(*FAMILIES)"*) echo gemm softmax ;;
   *"run.families"*) echo activation linear new softmax ;;
   "-m bench.day_table"*) exec "$REAL" "$@" ;;
-  "-m bench linear --dtype bfloat16"*) # the first time a kernel ruins the device
+  "-m bench linear softmax activation new --dtype bfloat16"*) # the first time a kernel ruins the device
     [ -e "$PLAY/linear" ] || { touch "$PLAY/linear"; exit 3; } ;;
   "-m pynn check gemm"*) [ -e "$PLAY/hang" ] && { echo $$ > "$PLAY/hung"; exec sleep 60; } ;;
   "-m pynn check softmax"*) exit 1 ;;
+  "-m bench linear softmax"*) [ -e "$PLAY/crash" ] && exit 139 ;;
 esac
 exit 0
 """
@@ -90,9 +91,20 @@ def played(tmp_path, monkeypatch):
 def test_a_family_goes_on_behind_a_kernel_that_ruins_the_device(played):
     states, asked, _ = played("kernels")
     assert states == {"kernels": "done"}
-    found = [line.split()[2] for line in asked if "--dtype bfloat16" in line]
-    assert found == ["linear", "linear", "softmax", "activation", "new"]
+    found = [line.partition(" --dtype ") for line in asked if " --dtype " in line]
+    assert {words for words, *_ in found} == {"-m bench linear softmax activation new"}
+    assert [how.split()[0] for *_, how in found] == ["bfloat16", "bfloat16", "float32"]
     assert all("--resume" in line and "--limit" in line for line in asked if "--dtype" in line)
+
+
+@has_bash
+def test_a_process_that_crashes_is_followed_by_one_for_each_family(played):
+    (played.folder / "linear").touch()
+    (played.folder / "crash").touch()
+    states, asked, _ = played("kernels")
+    assert states == {"kernels": "failed"}
+    found = [line.split(" --")[0] for line in asked if "--dtype float32" in line]
+    assert found[1:] == [f"-m bench {name}" for name in ("linear", "softmax", "activation", "new")]
 
 
 @has_bash
@@ -107,7 +119,7 @@ def test_a_kernel_that_hangs_costs_a_stage_its_time_and_the_next_start_goes_on(p
     assert states == {"peaks": "done", "tests": "failed"}  # a fault of softmax; all were asked
     assert "peaks: done before" in text and "pynn check softmax: code 1" in text
     assert any("--known" in line for line in asked)  # a fresh machine has to be told
-    assert any("pytest -q -m gpu" in line for line in asked)
+    assert any("pytest -q" in line and "-m gpu" in line for line in asked)
 
 
 @has_bash

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 
 import numpy as np
@@ -228,6 +229,13 @@ def test_a_lost_device_ends_the_rows_behind_the_one_that_lost_it(monkeypatch):
         for row in run.rows(["activation"], "tiny", FAST):
             found.append(row)
     assert len(found) == 1 and "refused" in found[0]
+
+
+def test_a_row_names_its_commit_without_git_too(monkeypatch):
+    assert re.fullmatch(r"[0-9a-f]{7,}\+?", run.commit() or "0123456")  # outside git there is none
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PYNN_COMMIT", "abcdef0")
+    assert run.commit() == "abcdef0"
 
 
 def test_the_command(tmp_path, capsys):
