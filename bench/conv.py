@@ -2,7 +2,8 @@
 
 x (N, H, W, C), w (K, R, S, C / groups), y (N, P, Q, K): forward (fprop), dgrad, wgrad
 bytes  (x + w + y) sizeof(T) in each of the three; the kernels' own: a strided dgrad runs once for
-       each place of a pixel in the stride, and reads dy every time
+       each place of a pixel in the stride, and reads dy every time; a depthwise wgrad leaves sums
+       in f32 for a second launch, 8 |w| of one split
 FLOPs  2 N P Q K R S C / groups in each      bound: compute; memory where 1x1 or depthwise
 """
 
@@ -27,13 +28,14 @@ EFFICIENTNET = [  # H = W, C, R = S, stride
 ]
 QUICK = [(28, 1, 32, 3, 1), (28, 32, 64, 3, 1), (14, 64, 128, 1, 1)]
 TINY = [(8, 16, 16, 3, 1), (8, 16, 32, 1, 1), (9, 8, 16, 3, 2)]
+DEPTHWISE = {"full": EFFICIENTNET, "quick": [(14, 64, 3, 1)], "tiny": [(8, 16, 3, 1), (9, 8, 5, 2)]}
 
 
 def cases(scale):
     batch = {"full": BATCH, "quick": 16, "tiny": 1}[scale]
     for H, C, K, R, stride in {"full": RESNET50, "quick": QUICK, "tiny": TINY}[scale]:
         yield _case("conv2d", batch, H, C, K, R, stride, 1)
-    for H, C, R, stride in {"full": EFFICIENTNET, "quick": [(14, 64, 3, 1)]}.get(scale, []):
+    for H, C, R, stride in DEPTHWISE[scale]:
         yield _case("conv2d_depthwise", batch, H, C, C, R, stride, C)
 
 
@@ -59,7 +61,10 @@ def _case(op, N, H, C, K, R, stride, groups):
         torch=torch,
         inputs=lambda: [normal(*image), normal(*weight, scale=(C // groups * R * R) ** -0.5)],
         elements=dict.fromkeys(passes, elements),
-        extra={"dgrad": ((min(stride, R) ** 2 - 1) * N * P * P * K, 0)},
+        extra={
+            "dgrad": ((min(stride, R) ** 2 - 1) * N * P * P * K, 0),
+            "wgrad": (0, 8 * math.prod(weight) if groups > 1 else 0),
+        },
         flops=dict.fromkeys(passes, 2 * N * P * P * math.prod(weight)),
         matrix=groups == 1,
     )
