@@ -45,8 +45,8 @@ class Function:
     - The reference accepts any float dtype, accumulates in float32 (float64 stays float64), rounds
       once and returns x's dtype.
     - The native pair has the same signatures and leaves the same attributes, so that any backward
-      may follow any forward. Its arrays come C-contiguous; it allocates the outputs and calls
-      `backend.native`.
+      may follow any forward. Its arrays come C-contiguous, unless `strided = True` says that it
+      takes any strides; it allocates the outputs and calls `backend.native`.
     - `backward` returns one gradient for each input (a tuple if several), None where `self.needs`
       says it is not wanted. With several outputs `forward` returns a tuple and `backward` takes as
       many gradients, zeros where none came.
@@ -61,6 +61,7 @@ class Function:
     native = False  # whether the kernels ran
     outputs = 1
     view = False
+    strided = False
     hooks = None
     spoiled = None  # which in-place op changed a saved output
     made_at = None  # where in the user's program, in anomaly mode
@@ -80,6 +81,10 @@ class Function:
             a.dtype == arrays[0].dtype for a in arrays
         )
 
+    def for_native(self, arrays):
+        """The arrays as the native pair takes them."""
+        return arrays if self.strided else backend.contiguous(arrays)
+
     def __call__(self, *inputs):
         arrays = [t.data for t in inputs]
         if _state.recording:
@@ -90,7 +95,7 @@ class Function:
         try:
             if backend.runs_native(self, arrays):
                 self.native = True
-                y = self.forward_native(*backend.contiguous(arrays))
+                y = self.forward_native(*self.for_native(arrays))
             else:
                 y = self.forward(*arrays)
         except (TypeError, ValueError) as error:
@@ -306,7 +311,7 @@ def run_backward(roots, seeds, retain_graph, wanted=None):
         if node.hooks or captured or node.outputs > 1:
             dys = _finish_outputs(node, dys, captured)
         _check_unchanged(node, inputs)
-        dxs = node.backward_native(*backend.contiguous(dys)) if node.native else node.backward(*dys)
+        dxs = node.backward_native(*node.for_native(dys)) if node.native else node.backward(*dys)
         if dxs.__class__ is not tuple:
             dxs = (dxs,)
         if observers:

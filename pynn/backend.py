@@ -119,8 +119,14 @@ def to_device(array, device):
 
 
 def contiguous(arrays):
-    """The arrays in C order, as every kernel wants them; copied only if they are not."""
-    return [a if a.flags.c_contiguous else array_module(a).ascontiguousarray(a) for a in arrays]
+    """The arrays in C order, as kernels want them; copied, by a kernel, only if they are not."""
+    return [a if a.flags.c_contiguous else _in_order(a) for a in arrays]
+
+
+def _in_order(array):
+    y = array_module(array).empty(array.shape, array.dtype)
+    native.copy_strided(array, y)
+    return y
 
 
 def widen(array):

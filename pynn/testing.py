@@ -254,14 +254,14 @@ def forward(op, arrays, native=False):
     node = op()
     node.needs = tuple(a.dtype in dtypes.FLOATS for a in arrays)
     with np.errstate(all="ignore"):
-        ys = node.forward_native(*backend.contiguous(arrays)) if native else node.forward(*arrays)
+        ys = node.forward_native(*node.for_native(arrays)) if native else node.forward(*arrays)
     ys = ys if isinstance(ys, tuple) else (ys,)
     return [backend.to_device(y, "cpu") for y in ys], node
 
 
 def backward(node, dys, native=False):
     with np.errstate(all="ignore"):
-        dxs = node.backward_native(*backend.contiguous(dys)) if native else node.backward(*dys)
+        dxs = node.backward_native(*node.for_native(dys)) if native else node.backward(*dys)
     dxs = dxs if isinstance(dxs, tuple) else (dxs,)
     return [None if dx is None else backend.to_device(dx, "cpu") for dx in dxs]
 

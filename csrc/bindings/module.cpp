@@ -49,6 +49,10 @@ char const* kind_name(Kind kind) {
       return "array";
     case Kind::out:
       return "out";
+    case Kind::strided:
+      return "strided";
+    case Kind::strided_out:
+      return "strided out";
     case Kind::arrays:
       return "arrays";
     case Kind::outs:
@@ -134,18 +138,34 @@ void fill_shape(char const* op, char const* what, Array& array, int64_t const* d
 
 #ifdef PYNN_SIM
 
-void read_array(char const* op, char const* what, PyObject* object, bool written, Array& array) {
+// Tells the race detector of the memory from the array's first byte to its last.
+void hand_over(py::array const& view) {
+  if (view.size() == 0) return;
+  auto const* first = static_cast<char const*>(view.data());
+  auto const* end = first + view.itemsize();
+  for (py::ssize_t d = 0; d < view.ndim(); ++d) {
+    py::ssize_t const reach = (view.shape(d) - 1) * view.strides(d);
+    (reach < 0 ? first : end) += reach;
+  }
+  sim::race::hand_over(first, static_cast<size_t>(end - first));
+}
+
+// strides: where they go, or nullptr if the array has to be C-contiguous.
+void read_array(char const* op, char const* what, PyObject* object, bool written, Array& array,
+                int64_t* strides = nullptr) {
   if (!py::isinstance<py::array>(object)) {
     throw TypeError(message(op, what, "a NumPy array", got_type(object)));
   }
   auto const view = py::reinterpret_borrow<py::array>(object);
-  expect(view.flags() & py::array::c_style, op, what, "a C-contiguous array", "strides that skip");
+  expect(strides != nullptr || view.flags() & py::array::c_style, op, what, "a C-contiguous array",
+         "strides that skip");
   expect(!written || view.writeable(), op, what, "a writeable array", "a read-only one");
   array.ptr = const_cast<void*>(view.data());
   array.dtype = read_dtype(op, what, view.dtype().ptr());
   std::vector<int64_t> const dims(view.shape(), view.shape() + view.ndim());
   fill_shape(op, what, array, dims.data(), view.ndim());
-  sim::race::hand_over(array.ptr, static_cast<size_t>(view.nbytes()));
+  if (strides != nullptr) std::copy(view.strides(), view.strides() + view.ndim(), strides);
+  hand_over(view);
 }
 
 cudaStream_t current_stream() {
@@ -161,6 +181,7 @@ struct Names {
   PyObject* shape = PyUnicode_InternFromString("shape");
   PyObject* dtype = PyUnicode_InternFromString("dtype");
   PyObject* contiguous = PyUnicode_InternFromString("_c_contiguous");
+  PyObject* strides = PyUnicode_InternFromString("strides");
 };
 
 Names const& attribute_names() {
@@ -178,31 +199,41 @@ py::object attribute(char const* op, char const* what, PyObject* array, PyObject
   throw TypeError(message(op, what, "a CuPy array", got_type(array)));
 }
 
-void read_array(char const* op, char const* what, PyObject* object, bool, Array& array) {
+// A tuple of at most MAX_NDIM ints; returns how many.
+int64_t read_ints(char const* op, char const* what, PyObject* array, PyObject* tuple,
+                  int64_t* values) {
+  if (!PyTuple_Check(tuple)) throw TypeError(message(op, what, "a CuPy array", got_type(array)));
+  Py_ssize_t const count = PyTuple_GET_SIZE(tuple);
+  expect(count <= MAX_NDIM, op, what, "at most 8 dimensions", int64_t{count});
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    values[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, i));
+    if (values[i] == -1 && PyErr_Occurred()) throw py::error_already_set();
+  }
+  return count;
+}
+
+// strides: where they go, or nullptr if the array has to be C-contiguous.
+void read_array(char const* op, char const* what, PyObject* object, bool, Array& array,
+                int64_t* strides = nullptr) {
   Names const& names = attribute_names();
   py::object const data = attribute(op, what, object, object, names.data);
   py::object const ptr = attribute(op, what, object, data.ptr(), names.ptr);
   py::object const shape = attribute(op, what, object, object, names.shape);
   py::object const dtype = attribute(op, what, object, object, names.dtype);
-  py::object const contiguous = attribute(op, what, object, object, names.contiguous);
-
-  expect(PyObject_IsTrue(contiguous.ptr()) == 1, op, what, "a C-contiguous array",
-         "strides that skip");
+  if (strides != nullptr) {
+    py::object const tuple = attribute(op, what, object, object, names.strides);
+    read_ints(op, what, object, tuple.ptr(), strides);
+  } else {
+    py::object const contiguous = attribute(op, what, object, object, names.contiguous);
+    expect(PyObject_IsTrue(contiguous.ptr()) == 1, op, what, "a C-contiguous array",
+           "strides that skip");
+  }
   array.ptr = PyLong_AsVoidPtr(ptr.ptr());
   if (array.ptr == nullptr && PyErr_Occurred()) throw py::error_already_set();
   array.dtype = read_dtype(op, what, dtype.ptr());
 
-  if (!PyTuple_Check(shape.ptr())) {
-    throw TypeError(message(op, what, "a CuPy array", got_type(object)));
-  }
-  Py_ssize_t const ndim = PyTuple_GET_SIZE(shape.ptr());
-  expect(ndim <= MAX_NDIM, op, what, "at most 8 dimensions", int64_t{ndim});
   int64_t dims[MAX_NDIM];
-  for (Py_ssize_t i = 0; i < ndim; ++i) {
-    dims[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), i));
-    if (dims[i] == -1 && PyErr_Occurred()) throw py::error_already_set();
-  }
-  fill_shape(op, what, array, dims, ndim);
+  fill_shape(op, what, array, dims, read_ints(op, what, object, shape.ptr(), dims));
 }
 
 // CuPy asks the driver for the device first, and raises where there is none. Then the null stream
@@ -316,6 +347,11 @@ void call(Function const& function, PyObject* const* args, Py_ssize_t count) {
       case Kind::array:
       case Kind::out:
         read_array(entry.name, what, args[i], entry.kinds[i] == Kind::out, values[i].array);
+        break;
+      case Kind::strided:
+      case Kind::strided_out:
+        read_array(entry.name, what, args[i], entry.kinds[i] == Kind::strided_out, values[i].array,
+                   values[i].array.strides);
         break;
       case Kind::arrays:
       case Kind::outs:

@@ -3,9 +3,11 @@
 //   Array   an input:  data<T>() is T const*
 //   Out     an output, or an array updated in place:  data<T>() is T*
 //   Arrays  any number of inputs, from a Python list;  Outs the same of outputs
+//   Strided, StridedOut   the two arrays of a copy, the one launcher that takes other strides
 //
-// Python owns the memory and every array is C-contiguous, so there are no strides and no lifetimes
-// here. Sizes and indices are 64-bit throughout: an H200 holds arrays of more than 2^31 elements.
+// Python owns the memory and every other array is C-contiguous, so there are no lifetimes here and
+// nearly no strides. Sizes and indices are 64-bit throughout: an H200 holds arrays of more than 2^31
+// elements.
 
 #pragma once
 
@@ -66,6 +68,18 @@ struct Array {
 };
 
 struct Out : Array {
+  template <typename T>
+  T* data() const {
+    return static_cast<T*>(ptr);
+  }
+};
+
+// Strides are in bytes, as NumPy's: negative, 0 along an axis that repeats, or anything else.
+struct Strided : Array {
+  int64_t strides[MAX_NDIM];  // the first ndim are set
+};
+
+struct StridedOut : Strided {
   template <typename T>
   T* data() const {
     return static_cast<T*>(ptr);

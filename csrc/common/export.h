@@ -9,6 +9,7 @@
 //   Out       out     written; the simulator refuses an array that is not writeable
 //   Arrays    arrays  a list or tuple of arrays
 //   Outs      outs    the same, written
+//   Strided, StridedOut   strided, strided out   an array of any strides, read or written
 //   int64_t   int
 //   Pair      pair    a tuple of two ints, height and width
 //   float     float   double too
@@ -32,11 +33,22 @@ namespace pynn {
 
 inline constexpr int MAX_ARGS = 16;
 
-enum class Kind : char { array, out, arrays, outs, integer, pair, real, boolean };
+enum class Kind : char {
+  array,
+  out,
+  strided,
+  strided_out,
+  arrays,
+  outs,
+  integer,
+  pair,
+  real,
+  boolean
+};
 
 // One argument as the bindings hand it over; the member of its kind is set.
 struct Value {
-  Array array;
+  Strided array;
   std::span<Array const> list;
   int64_t integer;
   Pair pair;
@@ -45,12 +57,16 @@ struct Value {
 
 template <typename T>
 constexpr Kind kind_of() {
-  static_assert(std::same_as<T, Array> || std::same_as<T, Out> || std::same_as<T, Arrays> ||
+  static_assert(std::same_as<T, Array> || std::same_as<T, Out> || std::same_as<T, Strided> ||
+                    std::same_as<T, StridedOut> || std::same_as<T, Arrays> ||
                     std::same_as<T, Outs> || std::same_as<T, bool> || std::same_as<T, int64_t> ||
                     std::same_as<T, Pair> || std::floating_point<T>,
-                "a launcher takes Array, Out, Arrays, Outs, int64_t, Pair, float, double or bool");
+                "a launcher takes Array, Out, Strided, StridedOut, Arrays, Outs, int64_t, Pair, "
+                "float, double or bool");
   if constexpr (std::same_as<T, Array>) return Kind::array;
   if constexpr (std::same_as<T, Out>) return Kind::out;
+  if constexpr (std::same_as<T, Strided>) return Kind::strided;
+  if constexpr (std::same_as<T, StridedOut>) return Kind::strided_out;
   if constexpr (std::same_as<T, Arrays>) return Kind::arrays;
   if constexpr (std::same_as<T, Outs>) return Kind::outs;
   if constexpr (std::same_as<T, bool>) return Kind::boolean;
@@ -63,6 +79,8 @@ template <typename T>
 T value_as(Value const& value) {
   if constexpr (std::same_as<T, Array>) return value.array;
   if constexpr (std::same_as<T, Out>) return Out{value.array};
+  if constexpr (std::same_as<T, Strided>) return value.array;
+  if constexpr (std::same_as<T, StridedOut>) return StridedOut{value.array};
   if constexpr (std::same_as<T, Arrays> || std::same_as<T, Outs>) return T{value.list};
   if constexpr (std::same_as<T, bool>) return value.integer != 0;
   if constexpr (std::same_as<T, int64_t>) return value.integer;

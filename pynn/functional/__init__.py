@@ -135,6 +135,7 @@ from pynn.functional.shape import (
     cat,
     chunk,
     concatenate,
+    contiguous,
     expand,
     flatten,
     flip,

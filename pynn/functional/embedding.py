@@ -9,7 +9,7 @@ import numpy as np
 
 from pynn import dtypes
 from pynn.autograd import Function
-from pynn.backend import array_module, device_of, native, widen
+from pynn.backend import array_module, contiguous, device_of, native, widen
 from pynn.functional.activation import float_input
 from pynn.functional.arithmetic import untracked
 from pynn.tensor import Tensor
@@ -40,22 +40,35 @@ class Embedding(Function):
     def forward_native(self, w):
         self.shape = w.shape
         check_range("embedding", self.index, w.shape[0])
-        xp = array_module(w)
-        y = xp.empty((*self.index.shape, w.shape[1]), w.dtype)
-        index = xp.ascontiguousarray(self.index).reshape(-1)
-        native.embedding_fwd(w, index, y.reshape(index.size, w.shape[1]))
-        return y
+        (index,) = contiguous([self.index])
+        return rows_native(w, index.reshape(-1)).reshape(*index.shape, w.shape[1])
 
     def backward_native(self, dy):
-        xp = array_module(dy)
-        D, index = self.shape[1], self.index.reshape(-1)
-        order = xp.argsort(index, kind="stable")
-        dw = xp.zeros(self.shape, dy.dtype)
-        partial = xp.empty((-(-index.size // 16), 2, D), np.float32)
+        V, D = self.shape
         padding = -1 if self.padding_idx is None else self.padding_idx
-        rows = dy.reshape(index.size, D)
-        native.embedding_bwd(rows, order, index[order], partial, dw, padding)
-        return dw
+        index = self.index.reshape(-1)
+        return add_rows_native(dy.reshape(index.size, D), index, V, padding=padding)
+
+
+def rows_native(table, index):
+    """table[index] of a matrix, by a kernel; the index is not checked."""
+    y = array_module(table).empty((index.size, table.shape[1]), table.dtype)
+    native.embedding_fwd(table, index, y)
+    return y
+
+
+def add_rows_native(rows, index, count, once=False, padding=-1):
+    """A matrix of `count` rows whose row k is the sum of rows[i] with index[i] = k, by a kernel.
+
+    once     whether no index comes twice, so that none need be sorted
+    padding  the row that stays 0, or -1
+    """
+    xp = array_module(rows)
+    order = xp.arange(index.size) if once else xp.argsort(index, kind="stable")
+    dw = xp.zeros((count, rows.shape[1]), rows.dtype)
+    partial = xp.empty((-(-index.size // 16), 2, rows.shape[1]), np.float32)
+    native.embedding_bwd(rows, order, index if once else index[order], partial, dw, padding)
+    return dw
 
 
 def _add_rows(index, rows, count):

@@ -94,7 +94,7 @@ METHODS = {
     compare: "isnan isinf isfinite sign floor ceil round",
     reduce: "sum mean var std max min argmax argmin all any cumsum logsumexp norm",
     shape: """reshape flatten permute transpose squeeze unsqueeze expand flip split chunk
-        masked_fill gather take tril triu unbind roll pad""",
+        contiguous masked_fill gather take tril triu unbind roll pad""",
     order: "sort argsort topk",
     activation: "relu sigmoid tanh",
     softmax_family: "softmax log_softmax",

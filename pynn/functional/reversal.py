@@ -1,7 +1,9 @@
 """Gradient reversal: what follows learns to tell domains apart, what precedes to hide them."""
 
 from pynn.autograd import Function
+from pynn.backend import array_module, native
 from pynn.functional.activation import float_input
+from pynn.functional.broadcast import meet
 
 
 class GradientReversal(Function):
@@ -17,6 +19,12 @@ class GradientReversal(Function):
 
     def backward(self, dy):
         return dy * dy.dtype.type(-self.scale)
+
+    def forward_native(self, x):
+        return x
+
+    def backward_native(self, dy):
+        return meet(native.mul_fwd, array_module(dy).asarray(-self.scale, dy.dtype), dy)
 
 
 def gradient_reversal(x, scale=1.0):

@@ -1,22 +1,36 @@
 """Shape, order and selection: reshape, transpose, index, pad, join, split, gather, where.
 
-Over 400 lines: 10 ops and the 25 functions that are written with them. What NumPy gives as a view
-is a view here: the output shares the input's memory.
+Over 400 lines: 9 ops and the 26 functions that are written with them; those that pick by a key
+stand in pick.py. What NumPy gives as a view is a view here: the output shares the input's memory.
 """
-
-import math
 
 import numpy as np
 
-from pynn import dtypes
+from pynn import backend, dtypes
 from pynn.autograd import Function, is_grad_enabled, touch
-from pynn.backend import array_module, contiguous, native, sum_to, widen
+from pynn.backend import array_module, native, sum_to
 from pynn.functional.arithmetic import astype, operands
 from pynn.functional.broadcast import meet, sum_to_native
+from pynn.functional.pick import Gather, Index
 from pynn.tensor import Tensor
 
 
-class Reshape(Function):
+class _Mover(Function):
+    """An op that moves elements, of any dtype and strides: by views, and csrc/kernels/copy/."""
+
+    strided = True
+
+    def takes_native(self, arrays):
+        return all(a.ndim <= 8 for a in arrays)
+
+    def forward_native(self, x):
+        return self.forward(x)
+
+    def backward_native(self, dy):
+        return self.backward(dy)
+
+
+class Reshape(_Mover):
     """y = the elements of x, in order, in another shape."""
 
     view = True
@@ -31,8 +45,36 @@ class Reshape(Function):
     def backward(self, dy):
         return dy.reshape(self.from_shape)
 
+    def forward_native(self, x):
+        self.from_shape = x.shape
+        return _reshaped(x, self.shape)
 
-class Transpose(Function):
+    def backward_native(self, dy):
+        return _reshaped(dy, self.from_shape)
+
+
+def _reshaped(x, shape):
+    """A view where there is one, else a copy by a kernel."""
+    try:
+        return x.reshape(shape, copy=False)
+    except ValueError:
+        return backend.contiguous([x])[0].reshape(shape)
+
+
+class Contiguous(_Mover):
+    """y = x in C order."""
+
+    def forward(self, x):
+        return array_module(x).ascontiguousarray(x)
+
+    def backward(self, dy):
+        return dy
+
+    def forward_native(self, x):
+        return backend.contiguous([x])[0]
+
+
+class Transpose(_Mover):
     """y[i_axes] = x[i]: the axes in another order."""
 
     view = True
@@ -47,13 +89,16 @@ class Transpose(Function):
         return dy.transpose(np.argsort(self.axes))
 
 
-class Expand(Function):
+class Expand(_Mover):
     """y = x repeated along axes of length 1, without copying;  dx = dy summed over them."""
 
     view = True
 
     def __init__(self, shape):
         self.shape = shape
+
+    def takes_native(self, arrays):
+        return Function.takes_native(self, arrays)  # the sums ask for it
 
     def forward(self, x):
         self.from_shape = x.shape
@@ -62,14 +107,11 @@ class Expand(Function):
     def backward(self, dy):
         return sum_to(dy, self.from_shape)
 
-    def forward_native(self, x):
-        return self.forward(x)  # a view
-
     def backward_native(self, dy):
-        return sum_to_native(dy, self.from_shape)
+        return sum_to_native(backend.contiguous([dy])[0], self.from_shape)
 
 
-class Flip(Function):
+class Flip(_Mover):
     """y = x with the order along axes reversed."""
 
     view = True
@@ -84,58 +126,33 @@ class Flip(Function):
         return array_module(dy).flip(dy, self.axes)
 
 
-class Index(Function):
-    """y = x[key];  dx = 0 but for dx[key] += dy (an element taken twice gets both gradients)."""
-
-    def __init__(self, key):
-        self.key = key
-        parts = key if isinstance(key, tuple) else (key,)
-        # True and False are integers in Python but masks in NumPy
-        self.view = all(
-            part is None
-            or part is Ellipsis
-            or isinstance(part, slice)
-            or (isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_)))
-            for part in parts
-        )
-
-    def forward(self, x):
-        self.shape = x.shape
-        return x[self.key]
-
-    def backward(self, dy):
-        xp = array_module(dy)
-        if self.view:
-            dx = xp.zeros(self.shape, dy.dtype)
-            dx[self.key] = dy
-            return dx
-        dx = xp.zeros(self.shape, widen(dy[:0] if dy.ndim else dy).dtype)
-        xp.add.at(dx, self.key, widen(dy))
-        return dx.astype(dy.dtype, copy=False)
-
-
-class Pad(Function):
+class Pad(_Mover):
     """y = x with `value` around it;  dx = the inner part of dy."""
 
     def __init__(self, widths, value):
         self.widths, self.value = widths, value
+        self.inner = (*(slice(w[0], -w[1] or None) for w in widths), Ellipsis)
 
     def forward(self, x):
-        shape = [
-            before + n + after for n, (before, after) in zip(x.shape, self.widths, strict=True)
-        ]
-        self.inner = tuple(
-            slice(before, before + n) for n, (before, _) in zip(x.shape, self.widths, strict=True)
-        )
-        y = array_module(x).full(shape, self.value, x.dtype)
+        y = self.border(x)
         y[self.inner] = x
         return y
 
     def backward(self, dy):
         return dy[self.inner]
 
+    def forward_native(self, x):
+        y = self.border(x)
+        native.copy_strided(x, y[self.inner])
+        return y
 
-class Cat(Function):
+    def border(self, x):
+        """y without x in it."""
+        shape = [n + sum(width) for n, width in zip(x.shape, self.widths, strict=True)]
+        return array_module(x).full(shape, self.value, x.dtype)
+
+
+class Cat(_Mover):
     """y = the inputs one after another along an axis;  each gradient is its part of dy."""
 
     def __init__(self, axis):
@@ -152,34 +169,12 @@ class Cat(Function):
 
     def forward_native(self, *xs):
         self.ends = np.cumsum([x.shape[self.axis] for x in xs])
-        before, after = xs[0].shape[: self.axis], xs[0].shape[self.axis + 1 :]
-        y = array_module(xs[0]).empty((*before, int(self.ends[-1]), *after), xs[0].dtype)
-        for x, start in zip(xs, self.starts(), strict=True):
-            count = x.shape[self.axis] * math.prod(after)
-            native.copy_columns(self.matrix(x), self.matrix(y), 0, start * math.prod(after), count)
+        shape = list(xs[0].shape)
+        shape[self.axis] = int(self.ends[-1])
+        y = array_module(xs[0]).empty(shape, xs[0].dtype)
+        for x, part in zip(xs, self.backward(y), strict=True):
+            native.copy_strided(x, part)
         return y
-
-    def backward_native(self, dy):
-        before, after = dy.shape[: self.axis], dy.shape[self.axis + 1 :]
-        dxs = []
-        for need, start, end in zip(self.needs, self.starts(), self.ends, strict=True):
-            dx = None
-            if need:
-                dx = array_module(dy).empty((*before, int(end) - start, *after), dy.dtype)
-                inner = math.prod(after)
-                count = (int(end) - start) * inner
-                native.copy_columns(self.matrix(dy), self.matrix(dx), start * inner, 0, count)
-            dxs.append(dx)
-        return tuple(dxs)
-
-    def starts(self):
-        """Where each input begins along the axis."""
-        return [0, *(int(end) for end in self.ends[:-1])]
-
-    def matrix(self, array):
-        """The array as (what comes before the axis, the rest)."""
-        shape = array.shape
-        return array.reshape(math.prod(shape[: self.axis]), math.prod(shape[self.axis :]))
 
 
 class Where(Function):
@@ -204,7 +199,7 @@ class Where(Function):
 
     def forward_native(self, a, b):
         self.shapes = a.shape, b.shape
-        (self.condition,) = contiguous([self.condition])
+        (self.condition,) = backend.contiguous([self.condition])
         return meet(native.where_fwd, self.condition, a, b)
 
     def backward_native(self, dy):
@@ -215,31 +210,10 @@ class Where(Function):
 
     def taken_native(self, dy, taken):
         """dy where the condition is `taken`, else 0."""
-        (condition,) = contiguous([self.condition])
+        (condition,) = backend.contiguous([self.condition])
         dx = array_module(dy).empty_like(dy)
         native.where_bwd(condition, dy, dx, taken)
         return dx
-
-
-class Gather(Function):
-    """y[i, j, k] = x[i, index[i, j, k], k] (for axis 1);  dx adds each dy to where it was read."""
-
-    def __init__(self, index, axis):
-        self.index, self.axis = index, axis
-
-    def forward(self, x):
-        self.shape = x.shape
-        return array_module(x).take_along_axis(x, self.index, axis=self.axis)
-
-    def backward(self, dy):
-        xp = array_module(dy)
-        dx = xp.zeros(self.shape, widen(dy.reshape(-1)[:0]).dtype)
-        key = list(
-            xp.meshgrid(*(xp.arange(n) for n in self.index.shape), indexing="ij", sparse=True)
-        )
-        key[self.axis] = self.index
-        xp.add.at(dx, tuple(key), widen(dy))
-        return dx.astype(dy.dtype, copy=False)
 
 
 # ------------------------------------------------------------------ public functions
@@ -265,6 +239,11 @@ def reshape(x, *shape):
             f"[reshape] expected a shape of {x.size} elements, got {shape} for {x.shape}"
         )
     return Reshape(shape)(x)
+
+
+def contiguous(x):
+    """The elements in C order in memory: itself if they are, else a copy."""
+    return x if x.data.flags.c_contiguous else Contiguous()(x)
 
 
 def flatten(x, start=0, end=-1):
