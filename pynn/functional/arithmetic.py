@@ -390,15 +390,20 @@ class Astype(Function):
 
     def forward_native(self, x):
         self.from_dtype = x.dtype
-        return _cast(x, self.dtype)
+        return as_float(x, self.dtype)
 
     def backward_native(self, dy):
-        return _cast(dy, self.from_dtype)
+        return as_float(dy, self.from_dtype)
 
 
-def _cast(x, dtype):
-    y = array_module(x).empty(x.shape, dtype)
-    native.cast(x, y)
+def as_float(array, dtype=dtypes.float32):
+    """The array in a float dtype, itself if it has it; between floats by a kernel."""
+    if array.dtype == dtype:
+        return array
+    if array.dtype not in dtypes.FLOATS:
+        return array.astype(dtype)
+    y = array_module(array).empty(array.shape, dtype)
+    native.cast(array, y)
     return y
 
 

@@ -3,7 +3,8 @@
     reduction  "mean" over all elements (0 over none, where PyTorch gives NaN), "sum", or "none"
 
 A loss is float32, or float64 if an operand is; float16 and bfloat16 are widened first and totals
-are added in float64. Losses of classes stand in cross_entropy.py, of vectors in distance.py.
+are added in float64. Losses of classes stand in cross_entropy.py, of vectors in distance.py; the
+kernels are called in loss_kernels.py.
 
 Over 400 lines because eleven losses share the two classes they are built on.
 """
@@ -11,19 +12,19 @@ Over 400 lines because eleven losses share the two classes they are built on.
 import numpy as np
 
 from pynn import dtypes
-from pynn.autograd import Function
 from pynn.backend import array_module, device_of, widen
 from pynn.functional.activation import float_input
+from pynn.functional.loss_kernels import ByKernels
 from pynn.tensor import Tensor
 
 quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
 
 
-class Loss(Function):
+class Loss(ByKernels):
     """y = reduced value(x, t);  dx = dy slope of it, divided by n for the mean.
 
     Subclasses give `value(xp, x, t)` and `slopes(xp, x, t)`, the derivatives by x and by t, of
-    which those not in `self.needs` may be None.
+    which those not in `self.needs` may be None; and `kernel`, with what its formula needs.
     """
 
     def __init__(self, reduction):
@@ -32,7 +33,11 @@ class Loss(Function):
     @quiet
     def forward(self, x, t):
         self.x, self.t = x, t
+        self.refuse(*self.widened())
         return self.reduce(self.value(array_module(x), *self.widened()))
+
+    def refuse(self, x, t):
+        """Raise ValueError if the loss has no value there."""
 
     @quiet
     def backward(self, dy):
@@ -92,6 +97,8 @@ class _OfDifference(Loss):
 class MseLoss(_OfDifference):
     """d^2, slope 2 d."""
 
+    kernel = "mse"
+
     def value(self, xp, d):
         return d * d
 
@@ -101,6 +108,8 @@ class MseLoss(_OfDifference):
 
 class L1Loss(_OfDifference):
     """|d|, slope sign d, 0 at 0."""
+
+    kernel = "l1"
 
     def value(self, xp, d):
         return xp.abs(d)
@@ -114,8 +123,11 @@ class HuberLoss(_OfDifference):
     slope d limited to [-delta, delta].  Huber 1964, "Robust estimation of a location parameter".
     """
 
+    kernel = "huber"
+
     def __init__(self, delta, scale, reduction):
         self.delta, self.scale, self.reduction = delta, scale, reduction
+        self.parameter = delta
 
     def value(self, xp, d):
         size = xp.abs(d)
@@ -129,6 +141,8 @@ class HuberLoss(_OfDifference):
 class ArctanLoss(_OfDifference):
     """arctan(d^2), slope 2 d / (1 + d^4)."""
 
+    kernel = "arctan"
+
     def value(self, xp, d):
         return xp.arctan(d * d)
 
@@ -138,11 +152,17 @@ class ArctanLoss(_OfDifference):
         return 2 * d / (1 + square * square)
 
 
-class RmseLoss(Function):
+class RmseLoss(Loss):
     """y = sqrt(mean d^2), d = x - t;  dx = dy d / (n y), 0 where y = 0;  dt = -dx.
 
     d is divided by its greatest element before it is squared, so the squares cannot overflow.
     """
+
+    kernel = "rmse"
+    y = None
+
+    def __init__(self):
+        super().__init__("mean")
 
     @quiet
     def forward(self, x, t):
@@ -151,7 +171,7 @@ class RmseLoss(Function):
         d = self.difference()
         scale = safe_scale(xp, xp.abs(d).max() if d.size else d.sum())
         scaled = d / scale
-        mean = (scaled * scaled).sum(dtype=np.float64) / max(1, d.size)
+        mean = (scaled * scaled).sum(dtype=np.float64) / self.count(d)
         self.y = (xp.sqrt(mean) * scale).astype(d.dtype)
         return self.y
 
@@ -159,7 +179,7 @@ class RmseLoss(Function):
     def backward(self, dy):
         xp, d = array_module(self.x), self.difference()
         y = xp.where(self.y == 0, 1, self.y).astype(d.dtype)
-        dx = d / y * (widen(dy) / max(1, d.size))
+        dx = d / y * self.spread(dy)
         need_x, need_t = self.needs
         return (
             dx.astype(self.x.dtype, copy=False) if need_x else None,
@@ -167,9 +187,16 @@ class RmseLoss(Function):
         )
 
     def difference(self):
-        t = self.t
-        x = widen(self.x)
-        return x - (widen(t) if t.dtype in dtypes.FLOATS else t.astype(x.dtype))
+        x, t = self.widened()
+        return x - t
+
+    def forward_native(self, x, t):
+        self.y = super().forward_native(x, t)
+        return self.y
+
+    def extra(self):
+        """The result, by which the gradient divides."""
+        return super().extra() if self.y is None else np.reshape(self.y, 1)
 
 
 def safe_scale(xp, peak):
@@ -194,13 +221,17 @@ class BinaryCrossEntropy(_Weighted):
     dx = dy w (x - t) / max(x (1 - x), 1e-12),  dt = dy w (log(1 - x) - log x).
     """
 
-    def value(self, xp, x, t):
+    kernel = "bce"
+
+    def refuse(self, x, t):
         outside = (x < 0) | (x > 1)
         if outside.any():
             raise ValueError(
                 "[binary_cross_entropy] x: expected probabilities in [0, 1], "
                 f"got {x[outside].reshape(-1)[0]}"
             )
+
+    def value(self, xp, x, t):
         yes, no = self.logs(xp, x)
         return self.weighted(-(t * yes + (1 - t) * no))
 
@@ -221,13 +252,15 @@ class BinaryCrossEntropyWithLogits(_Weighted):
     dt = dy w ((pos_weight - 1) log(1 + e^-x) - x).
     """
 
+    kernel = "bce_logits"
+
     def __init__(self, reduction, weight=None, pos_weight=None):
         super().__init__(reduction, weight)
         self.pos_weight = pos_weight
 
     def value(self, xp, x, t):
         x = self.finite(xp, x)
-        return self.weighted((1 - t) * x + (1 + self.extra(x) * t) * self.softplus(xp, x))
+        return self.weighted((1 - t) * x + (1 + self.surplus(x) * t) * self.softplus(xp, x))
 
     def slopes(self, xp, x, t):
         x = self.finite(xp, x)
@@ -235,10 +268,10 @@ class BinaryCrossEntropyWithLogits(_Weighted):
         rest = xp.where(x >= 0, e, 1) / (1 + e)  # 1 - sigmoid(x)
         dt = None
         if self.needs[1]:
-            dt = self.weighted(self.extra(x) * self.softplus(xp, x) - x)
-        return self.weighted((1 - t) - (1 + self.extra(x) * t) * rest), dt
+            dt = self.weighted(self.surplus(x) * self.softplus(xp, x) - x)
+        return self.weighted((1 - t) - (1 + self.surplus(x) * t) * rest), dt
 
-    def extra(self, x):
+    def surplus(self, x):
         """pos_weight - 1."""
         return 0 if self.pos_weight is None else self.pos_weight.astype(x.dtype, copy=False) - 1
 
@@ -247,6 +280,9 @@ class BinaryCrossEntropyWithLogits(_Weighted):
         limit = float(np.finfo(x.dtype).max)
         return xp.clip(x, -limit, limit)
 
+    def extra(self):
+        return self.filled(self.pos_weight)
+
     def softplus(self, xp, x):
         """log(1 + e^-x)."""
         return xp.maximum(-x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
@@ -254,6 +290,8 @@ class BinaryCrossEntropyWithLogits(_Weighted):
 
 class KlDiv(Loss):
     """t (log t - x), 0 where t = 0;  dx = -dy t,  dt = dy (log t + 1 - x)."""
+
+    kernel = "kl"
 
     def __init__(self, reduction):
         super().__init__(reduction)
@@ -275,6 +313,8 @@ class KlDiv(Loss):
 class KlDivLog(KlDiv):
     """e^t (t - x), 0 where t = -inf;  dx = -dy e^t,  dt = dy e^t (t - x + 1)."""
 
+    kernel = "kl_log"
+
     def value(self, xp, x, t):
         return xp.where(xp.isneginf(t), 0, xp.exp(t) * (t - x)).astype(x.dtype, copy=False)
 
@@ -286,12 +326,16 @@ class KlDivLog(KlDiv):
 class HingeLoss(Loss):
     """max(0, 1 - t x), t -1 or 1;  dx = -dy t where t x < 1."""
 
-    def value(self, xp, x, t):
-        wrong = xp.abs(t) != 1
+    kernel = "hinge"
+
+    def refuse(self, x, t):
+        wrong = array_module(t).abs(t) != 1
         if wrong.any():
             raise ValueError(
                 f"[hinge_loss] target: expected -1 or 1, got {t[wrong].reshape(-1)[0]}"
             )
+
+    def value(self, xp, x, t):
         return xp.maximum(1 - t * x, 0)
 
     def slopes(self, xp, x, t):
