@@ -11,7 +11,8 @@ import numpy as np
 from pynn import dtypes
 from pynn.autograd import Function
 from pynn.backend import array_module, native, sum_to, widen, zero_where
-from pynn.functional.arithmetic import untracked
+from pynn.functional.arithmetic import as_float, untracked
+from pynn.functional.broadcast import sum_to_native
 
 _SQRT_HALF = math.sqrt(0.5)
 _SQRT_2_PI = math.sqrt(2 / math.pi)
@@ -115,8 +116,30 @@ class Prelu(Function):
         xp = array_module(dy)
         positive = self.x > 0
         dx = xp.where(positive, dy, dy * self.w)
-        dw = widen(xp.where(positive, dy.dtype.type(0), dy)) * widen(self.x)
+        dw = xp.where(positive, 0, widen(dy) * widen(self.x))
         return dx, sum_to(dw, self.w.shape).astype(self.w.dtype, copy=False)
+
+    def forward_native(self, x, w):
+        self.x, self.w = x, w
+        y = array_module(x).empty_like(x)
+        x, y_rows = self.rows(x), self.rows(y)
+        native.prelu_fwd(x, w.reshape(-1), y_rows)
+        return y
+
+    def backward_native(self, dy):
+        xp, x, w = array_module(dy), self.rows(self.x), self.w.reshape(-1)
+        (R, C), (need_x, need_w) = x.shape, self.needs
+        dx = xp.empty(self.x.shape if need_x else (0, C), dy.dtype)
+        splits = max(1, min(R // 64, (1 << 17) // max(C, 1), 1024))
+        partial = xp.zeros((splits, C), np.float32)
+        native.prelu_bwd(x, w, self.rows(dy), self.rows(dx), partial)
+        dw = as_float(sum_to_native(partial, w.shape), w.dtype).reshape(self.w.shape)
+        return dx if need_x else None, dw if need_w else None
+
+    def rows(self, x):
+        """x as (rows, channels); under a single w in rows of any length."""
+        C = x.shape[-1] if self.w.size > 1 else math.gcd(x.size, 1024)
+        return x.reshape(x.size // C if C else 0, C)
 
 
 class Elu(_Activation):

@@ -3,9 +3,13 @@
 Results are float32, or float64 for float64 inputs; float16 and bfloat16 are widened first.
 """
 
+import math
+
+import numpy as np
+
 from pynn import dtypes
 from pynn.autograd import Function
-from pynn.backend import array_module
+from pynn.backend import array_module, native
 from pynn.functional import reduce
 from pynn.functional.activation import relu
 from pynn.functional.arithmetic import abs as absolute
@@ -36,6 +40,24 @@ class Length(Function):
     def backward(self, dy):
         y = array_module(dy).where(self.y == 0, 1, self.y).astype(dy.dtype, copy=False)
         return dy[..., None] * (self.x / y[..., None])
+
+    native_dtypes = ("float32",)
+
+    def forward_native(self, x):
+        self.x = x
+        xp, rows = array_module(x), self.rows(x)
+        self.y = xp.empty(x.shape[:-1], np.float32)
+        native.length_fwd(rows, self.y.reshape(-1, 1), xp.empty(x.size // 16, np.float32))
+        return self.y
+
+    def backward_native(self, dy):
+        dx = array_module(dy).empty_like(self.x)
+        y, dy = (a.reshape(-1, 1) for a in (self.y, dy))
+        native.length_bwd(self.rows(self.x), y, dy, self.rows(dx))
+        return dx
+
+    def rows(self, x):
+        return x.reshape(math.prod(x.shape[:-1]), x.shape[-1], 1)
 
 
 def pairwise_distance(x, y, p=2.0, eps=1e-6):

@@ -1,7 +1,8 @@
 """Reductions over axes: sum, mean, variance, extrema, norm.
 
-axis is None (all), an int or a tuple; sums are float32 or wider. The kernels take neighbouring axes
-as one: (2, 3, 4, 5) over (1, 2) is (outer, n, inner) = (2, 12, 5). Others stay on the reference.
+axis is None (all), an int or a tuple; sums are float32 or wider. Kernels take neighbouring axes as
+one: (2, 3, 4, 5) over (1, 2) is (outer, n, inner) = (2, 12, 5). Others are first brought together
+by a copy.
 """
 
 import builtins
@@ -9,10 +10,10 @@ import math
 
 import numpy as np
 
-from pynn import dtypes
+from pynn import backend, dtypes
 from pynn.autograd import Function
 from pynn.backend import array_module, native, widen
-from pynn.functional.arithmetic import astype, sqrt, square, untracked
+from pynn.functional.arithmetic import as_float, astype, sqrt, square, untracked
 
 
 def _axes(x, axis, op):
@@ -40,20 +41,41 @@ class _Reduction(Function):
             return reduced
         return reduced.reshape(self.spread_shape())
 
-    def takes_native(self, arrays):
-        return super().takes_native(arrays) and _three_axes(arrays[0].shape, self.axes) is not None
-
     def for_kernel(self, x, dtype):
         """x as (outer, n, inner), an empty y (outer, inner), and the workspace of sums in parts."""
         xp = array_module(x)
-        x = x.reshape(_three_axes(x.shape, self.axes))
+        x = self.three(x)
         y = xp.empty((x.shape[0], x.shape[2]), dtype)
         return x, y, xp.empty(builtins.min(x.size // 16, _WORKSPACE), np.float32)
 
+    def three(self, x):
+        """x as (outer, n, inner)."""
+        order = _together(x.shape, self.axes)
+        if order is not None:
+            (x,) = backend.contiguous([x.transpose(order)])
+        return x.reshape(self.three_axes())
+
+    def three_axes(self):
+        order = _together(self.shape, self.axes)
+        if order is None:
+            return _three_axes(self.shape, self.axes)
+        kept = len(order) - len(self.axes)
+        lengths = [self.shape[axis] for axis in order]
+        return math.prod(lengths[:kept]), math.prod(lengths[kept:]), 1
+
+    def from_three(self, dx):
+        """A gradient (outer, n, inner) in x's shape."""
+        order = _together(self.shape, self.axes)
+        if order is None:
+            return dx.reshape(self.shape)
+        return dx.reshape([self.shape[axis] for axis in order]).transpose(np.argsort(order))
+
     def shaped(self, y):
         """(outer, inner) in the shape of the result."""
-        kept = [n for i, n in enumerate(self.shape) if i not in self.axes]
-        return y.reshape(self.spread_shape() if self.keepdims else kept)
+        return y.reshape(self.spread_shape() if self.keepdims else self.kept_shape())
+
+    def kept_shape(self):
+        return [n for i, n in enumerate(self.shape) if i not in self.axes]
 
     def spread_shape(self):
         return [1 if i in self.axes else n for i, n in enumerate(self.shape)]
@@ -63,14 +85,21 @@ _WORKSPACE = 1 << 19  # floats; more parts than fit would be too small to be wor
 
 
 def _three_axes(shape, axes):
-    """(outer, n, inner) where the axes are neighbours, axes of length 1 aside; else None."""
+    """(outer, n, inner) where the axes are neighbours, axes of length 1 aside."""
     long = [a for a in sorted(axes) if shape[a] != 1]
     if not long:
         return math.prod(shape), 1, 1
     first, last = long[0], long[-1] + 1
-    if builtins.any(shape[a] != 1 and a not in axes for a in range(first, last)):
-        return None
     return math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
+
+
+def _together(shape, axes):
+    """The order that puts the axes last where others stand between them; None where none do."""
+    long = [a for a in axes if shape[a] != 1]
+    between = range(builtins.min(long, default=0), builtins.max(long, default=0))
+    if builtins.all(shape[a] == 1 or a in axes for a in between):
+        return None
+    return [*(a for a in range(len(shape)) if a not in axes), *sorted(axes)]
 
 
 class _Total(_Reduction):
@@ -86,12 +115,10 @@ class _Total(_Reduction):
         return self.shaped(y)
 
     def backward_native(self, dy):
-        dx = array_module(dy).empty(self.shape, dy.dtype)
-        outer, n, inner = _three_axes(self.shape, self.axes)
-        native.sum_bwd(
-            dy.reshape(outer, inner), dx.reshape(outer, n, inner), float(self.count() or 1)
-        )
-        return dx
+        outer, n, inner = self.three_axes()
+        dx = array_module(dy).empty((outer, n, inner), dy.dtype)
+        native.sum_bwd(dy.reshape(outer, inner), dx, float(self.count() or 1))
+        return self.from_three(dx)
 
 
 class Sum(_Total):
@@ -163,11 +190,11 @@ class Extreme(_Reduction):
     def backward_native(self, dy):
         if self.ties is None:
             self.forward_native(self.x)
-        dx = array_module(dy).empty_like(self.x)
-        three = _three_axes(self.shape, self.axes)
+        x = self.three(self.x)
+        dx = array_module(dy).empty_like(x)
         y, dy = (a.reshape(self.ties.shape) for a in (self.y, dy))
-        native.extreme_bwd(self.x.reshape(three), y, self.ties, dy, dx.reshape(three))
-        return dx
+        native.extreme_bwd(x, y, self.ties, dy, dx)
+        return self.from_three(dx)
 
 
 class ExtremeIndex(_Reduction):
@@ -191,6 +218,8 @@ class ExtremeIndex(_Reduction):
 class Cumsum(Function):
     """y[i] = x[0] + ... + x[i] along an axis;  dx[i] = dy[i] + dy[i+1] + ..."""
 
+    strided = True
+
     def __init__(self, axis):
         self.axis = axis
 
@@ -201,6 +230,24 @@ class Cumsum(Function):
         xp = array_module(dy)
         back = xp.flip(widen(xp.flip(dy, self.axis)).cumsum(axis=self.axis), self.axis)
         return xp.ascontiguousarray(back).astype(dy.dtype, copy=False)
+
+    def forward_native(self, x):
+        return self.scan(x, False)
+
+    def backward_native(self, dy):
+        return self.scan(dy, True)
+
+    def scan(self, x, reverse):
+        """Running sums of rows: the axis is brought to the end first."""
+        xp = array_module(x)
+        (x,) = backend.contiguous([x.swapaxes(self.axis, -1)])
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        y = xp.empty_like(rows)
+        native.scan(rows, y, xp.empty(_SPLITS if rows.size > _SPLITS else 0, np.float64), reverse)
+        return y.reshape(x.shape).swapaxes(self.axis, -1)
+
+
+_SPLITS = 1 << 11  # of rows that are cut; twice what fills a GPU
 
 
 class Logsumexp(_Reduction):
@@ -218,17 +265,28 @@ class Logsumexp(_Reduction):
         with np.errstate(divide="ignore"):
             total = xp.log(xp.exp(wide - peak).sum(axis=self.axes, keepdims=True)) + peak
         self.lse = total
-        return (total if self.keepdims else total.reshape(self._reduced())).astype(
+        return (total if self.keepdims else total.reshape(self.kept_shape())).astype(
             x.dtype, copy=False
         )
-
-    def _reduced(self):
-        return [n for i, n in enumerate(self.shape) if i not in self.axes]
 
     def backward(self, dy):
         xp = array_module(dy)
         lse = xp.where(xp.isneginf(self.lse), 0, self.lse)
         return (widen(self.spread(dy)) * xp.exp(widen(self.x) - lse)).astype(dy.dtype, copy=False)
+
+    def forward_native(self, x):
+        self.x, self.shape = x, x.shape
+        rows, y, workspace = self.for_kernel(x, np.float32)
+        native.logsumexp_fwd(rows, y, workspace)
+        self.lse = y.reshape(self.spread_shape())
+        return as_float(self.shaped(y), x.dtype)
+
+    def backward_native(self, dy):
+        x = self.three(self.x)
+        dx = array_module(dy).empty_like(x)
+        outputs = x.shape[0], x.shape[2]
+        native.logsumexp_bwd(x, self.lse.reshape(outputs), dy.reshape(outputs), dx)
+        return self.from_three(dx)
 
 
 def sum(x, axis=None, keepdims=False):
