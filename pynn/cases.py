@@ -34,7 +34,9 @@ def activation():
         ops.Hardswish,
     ]
     cases = [_normal(n) for n in SIZES] + [_normal((3, 5, 7))]
-    return [(op, cases) for op in makers]
+    slopes = [_normal(shape, (1,)) for shape in [(3, 5), (33, 40), (4099,)]]
+    slopes += [_normal(shape, shape[-1:]) for shape in [(3, 5), (700, 40), (2, 3, 33)]]
+    return [(op, cases) for op in makers] + [(ops.Prelu, slopes)]
 
 
 def arithmetic():
@@ -69,6 +71,7 @@ def arithmetic():
 def reduce():
     """Rows, columns and all of it; sums in one launch and in two."""
     from pynn.functional import reduce as ops
+    from pynn.functional.distance import Length
 
     shapes = [(3, 5), (1, 1), (33, 31), (7, 127), (2, 1025), (1025, 2), (0, 4)]
     cases = [_normal(shape) for shape in shapes]
@@ -79,7 +82,12 @@ def reduce():
         found += [(lambda axes=axes: ops.Mean(axes, True), full)]
         found += [(lambda axes=axes: ops.Extreme(axes, False, "max"), full)]
         found += [(lambda axes=axes: ops.Extreme(axes, True, "min"), full)]
-    return found
+        found += [(lambda axes=axes: ops.Logsumexp(axes, False), full)]
+        found += [(lambda axes=axes: ops.Cumsum(axes[0]), cases)]
+    found += [(lambda: ops.Cumsum(0), [_normal((40_000,))])]
+    found += [(lambda: ops.Sum((0, 2), False), [_normal((3, 33, 5))])]
+    found += [(lambda: ops.Extreme((0, 2), False, "max"), [_normal((3, 33, 5))])]
+    return found + [(Length, full)]
 
 
 def softmax():
@@ -144,6 +152,58 @@ def dropout():
     return [(lambda shape=s: Dropout(0.3, 7, 11, shape), [_normal(s)]) for s in shapes]
 
 
+def loss():
+    """Losses of two arrays: values, totals in one part and in several; targets of every kind."""
+    from pynn.functional import loss as ops
+
+    makers = [
+        ops.MseLoss,
+        ops.L1Loss,
+        lambda how: ops.HuberLoss(0.7, 1.5, how),
+        ops.ArctanLoss,
+        lambda how: ops.RmseLoss(),
+    ]
+    two = [_normal(n, n) for n in SIZES] + [_normal((3, 5), (3, 5))]
+    chances = [tuple(1 / (1 + np.exp(-a)) for a in case) for case in two]
+    logs = [(np.log(x), t) for x, t in chances]
+    signs = [(x, np.where(t > 0, 1.0, -1.0)) for x, t in two]
+    weight = np.arange(1.0, 6)
+    found = [(lambda make=make: make("mean"), two) for make in makers]
+    found += [(lambda: ops.MseLoss("none"), two), (lambda: ops.L1Loss("sum"), two)]
+    found += [(lambda: ops.BinaryCrossEntropy("mean"), chances)]
+    found += [(lambda: ops.BinaryCrossEntropy("none", weight), chances[-1:])]
+    of_logits = [(x, t) for (x, _), (_, t) in zip(two, chances, strict=True)]
+    found += [(lambda: ops.BinaryCrossEntropyWithLogits("mean"), of_logits)]
+    weighted = [(lambda: ops.BinaryCrossEntropyWithLogits("sum", weight, 2 * weight))]
+    found += [(op, of_logits[-1:]) for op in weighted]
+    found += [(lambda: ops.KlDiv("sum"), logs), (lambda: ops.HingeLoss("mean"), signs)]
+    found += [(lambda: ops.KlDivLog("sum"), [(x, np.log(t)) for x, t in logs])]
+    return found
+
+
+def copy():
+    """Elements moved: axes in another order, flips, slices, borders, joints, keys of integers."""
+    from pynn.functional import pick, shape
+
+    rng = np.random.default_rng(1)
+    x = _normal((6, 40, 72))[0]
+    views = [x.T, x.transpose(0, 2, 1), x[:, ::-1, 1:70:3], x[1:3], x[:, :39, 1:], x[:0], x[:1]]
+    views += [x.reshape(6, 5, 8, 72).transpose(0, 3, 1, 2)]
+    rows = rng.integers(0, 6, (4, 5))
+    keys = [rows, (slice(None, None, 2), rows[0]), (rows, slice(2, 9), rows), x > 1]
+    found = [(shape.Contiguous, [(view,) for view in views])]
+    found += [(lambda: shape.Cat(1), [(x[:, :7], x, x[:, 3:4])])]
+    found += [(lambda: shape.Pad(((0, 0), (1, 2), (8, 0)), 0.5), [(x,)])]
+    found += [(lambda: pick.Index((slice(1, 4), 3, slice(None, None, -2))), [(x,)])]
+    found += [(lambda key=key: pick.Index(key), [(x,)]) for key in keys]
+    for axis in range(3):
+        index = rng.integers(
+            0, x.shape[axis], [5 if i == axis else n for i, n in enumerate(x.shape)]
+        )
+        found += [(lambda axis=axis, index=index: pick.Gather(index, axis), [(x,)])]
+    return found
+
+
 def embedding():
     """Rows of a table, some of them often, and the sum of their gradients."""
     from pynn.functional.embedding import Embedding
@@ -157,8 +217,9 @@ def embedding():
 
 
 def pool():
-    """Windows that overlap, that do not, and that reach over the edge."""
+    """Windows that overlap, that do not, and that reach over the edge; images of another size."""
     from pynn.functional import pool as ops
+    from pynn.functional.upsample import Interpolate, _linear, _nearest
 
     found = []
     for kernel, stride, pad in [((2, 2), (2, 2), 0), ((3, 3), (2, 2), 1), ((3, 2), (1, 1), 0)]:
@@ -173,7 +234,12 @@ def pool():
             counts = [[k] * n for k, n in zip(kernel, size, strict=True)]
             average = (*how, counts)
             found.append((lambda how=average: ops.AvgPool2d(*how), [_normal(shape)]))
-    found.append((lambda: ops.AdaptiveAvgPool2d((3, 2)), [_normal((2, 7, 5, 9))]))
+    cut = [_normal((2, 7, 5, 9)), _normal((1, 6, 9, 16))]
+    found += [(lambda: ops.AdaptiveAvgPool2d((3, 2)), cut)]
+    found += [(lambda: ops.AdaptiveMaxPool2d((3, 2)), cut)]
+    nearest = {1: _nearest(7, 4, None), 2: _nearest(5, 11, None)}
+    linear = {1: _linear(7, 12, None, False), 2: _linear(5, 3, None, True)}
+    found += [(lambda taps=taps: Interpolate(taps), cut[:1]) for taps in (nearest, linear)]
     return found
 
 
@@ -266,6 +332,8 @@ FAMILIES = {
     "reduce": reduce,
     "softmax": softmax,
     "norm": norm,
+    "loss": loss,
+    "copy": copy,
     "dropout": dropout,
     "embedding": embedding,
     "pool": pool,

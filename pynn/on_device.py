@@ -6,6 +6,7 @@ A launcher of `pynn._cuda` takes arrays on the GPU; here it takes NumPy arrays, 
 between guards that no kernel may write to.
 """
 
+import ctypes
 import sys
 
 import numpy as np
@@ -47,8 +48,6 @@ class OnDevice:
             return type(argument)(self._there(a, spans) for a in argument)
         if not isinstance(argument, np.ndarray):
             return argument
-        if not argument.flags.c_contiguous:  # no kernel takes it: what counts is the refusal
-            return self._xp.empty((*argument.shape, 2), argument.dtype)[..., 0]
         return next(found for span in spans if (found := span.find(argument)) is not None)
 
 
@@ -57,8 +56,9 @@ class _Span:
 
     def __init__(self, xp, arrays):
         self.arrays = arrays
-        self.start = min(map(_address, arrays))
-        size = max(_address(a) + a.nbytes for a in arrays) - self.start
+        self.xp = xp
+        self.start = min(_bounds(a)[0] for a in arrays)
+        size = max(_bounds(a)[1] for a in arrays) - self.start
         self.room = xp.empty(size + 2 * GUARD + ALIGNED, np.uint8)
         self.first = GUARD + (self.start - _address(self.room) - GUARD) % ALIGNED
         self.stop = self.first + size
@@ -68,14 +68,19 @@ class _Span:
         self.room[...] = xp.asarray(room)
 
     def _place(self, array):
-        first = self.first + _address(array) - self.start
-        return slice(first, first + array.nbytes)
+        before = self.first - self.start
+        low, high = _bounds(array)
+        return slice(before + low, before + high)
 
     def find(self, array):
         """The array on the device, None if it is not of this span."""
         if not any(a is array for a in self.arrays):
             return None
-        return self.room[self._place(array)].view(array.dtype).reshape(array.shape)
+        if array.flags.c_contiguous:
+            return self.room[self._place(array)].view(array.dtype).reshape(array.shape)
+        first = self.first + _address(array) - self.start
+        element = self.room[first : first + array.itemsize].view(array.dtype)
+        return self.xp.lib.stride_tricks.as_strided(element, array.shape, array.strides)
 
     def bring_back(self, name):
         room = self.room if isinstance(self.room, np.ndarray) else self.room.get()
@@ -95,18 +100,19 @@ def _arrays(arguments):
     for argument in arguments:
         if isinstance(argument, (list, tuple)):
             yield from _arrays(argument)
-        elif isinstance(argument, np.ndarray) and argument.flags.c_contiguous:
+        elif isinstance(argument, np.ndarray):
             yield argument
 
 
 def _groups(arrays):
     """The arrays, those together that overlap: an output may be an input."""
     groups, end = [], -1
-    for a in sorted(arrays, key=_address):
-        if _address(a) >= end:
+    for a in sorted(arrays, key=lambda a: _bounds(a)[0]):
+        low, high = _bounds(a)
+        if low >= end:
             groups.append([])
         groups[-1].append(a)
-        end = max(end, _address(a) + a.nbytes)
+        end = max(end, high)
     return groups
 
 
@@ -114,8 +120,17 @@ def _address(array):
     return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
 
 
+def _bounds(array):
+    """The addresses of the array's first byte and behind its last."""
+    if array.size == 0:
+        return _address(array), _address(array)
+    return np.lib.array_utils.byte_bounds(array)
+
+
 def _bytes(array):
-    return array.reshape(-1).view(np.uint8)
+    """All from the array's first byte to its last, what its strides skip included."""
+    low, high = _bounds(array)
+    return np.frombuffer((ctypes.c_uint8 * (high - low)).from_address(low), np.uint8)
 
 
 def replace_simulator():

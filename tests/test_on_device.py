@@ -68,3 +68,12 @@ def test_kernels_give_the_same_bits_through_it(monkeypatch):
     assert got.tobytes() == wanted.tobytes()
     with pytest.raises(ValueError, match="strides that skip"):
         backend.native.gelu_fwd(x.reshape(100, 10)[:, ::2], got)
+
+
+def test_arrays_of_other_strides_travel_with_what_they_skip(monkeypatch):
+    x, y = np.arange(60).reshape(6, 10), np.full((5, 12), -1)
+    wanted = y.copy()
+    wanted[::-1, ::2] = x[:, ::2].T
+    monkeypatch.setitem(backend._modules, "sim", OnDevice(sim, np))
+    backend.native.copy_strided(x[:, ::2].T, y[::-1, ::2])
+    np.testing.assert_array_equal(y, wanted)

@@ -15,7 +15,6 @@ from pynn.backend import array_module, device_of, native, to_device, widen, zero
 from pynn.functional.reduce import mean
 from pynn.functional.window import (
     Geometry,
-    Line,
     NativeLine,
     add_taps,
     as_pair,
@@ -257,6 +256,18 @@ class AdaptiveMaxPool2d(Function):
             pixels += zero_where(xp.broadcast_to(wide[:, p, q, None, None], others.shape), others)
         return dx.astype(dy.dtype, copy=False)
 
+    def forward_native(self, x):
+        self.shape = x.shape
+        y = _outputs(self, x)
+        self.pixel = array_module(x).empty(y.shape, np.int32)
+        native.adaptive_max_pool_fwd(x, y, self.pixel)
+        return y
+
+    def backward_native(self, dy):
+        dx = array_module(dy).empty(self.shape, dy.dtype)
+        native.adaptive_max_pool_bwd(self.pixel.astype(np.int32, copy=False), dy, dx)
+        return dx
+
     def cells(self):
         (_, H, W, _), (P, Q) = self.shape, self.size
         for p, (top, bottom) in enumerate(_cells(H, P)):
@@ -285,7 +296,7 @@ class AdaptiveAvgPool1d(NativeLine, AdaptiveAvgPool2d):
     """AdaptiveAvgPool2d of height 1: x (N, L, C), y (N, P, C)."""
 
 
-class AdaptiveMaxPool1d(Line, AdaptiveMaxPool2d):
+class AdaptiveMaxPool1d(NativeLine, AdaptiveMaxPool2d):
     """AdaptiveMaxPool2d of height 1: x (N, L, C), y (N, P, C)."""
 
 

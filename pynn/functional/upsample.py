@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from pynn.autograd import Function
-from pynn.backend import array_module, widen
+from pynn.backend import array_module, native, widen
 from pynn.functional.activation import float_input
 from pynn.functional.shape import permute, reshape
 
@@ -45,6 +45,40 @@ class Interpolate(Function):
                     part = d[*lead, j]
                     dx[*lead, i] += part if weight is None else part * d.dtype.type(weight[j])
         return dx.astype(self.dtype, copy=False)
+
+    def forward_native(self, x):
+        self.shape, self.dtype = x.shape, x.dtype
+        shape = [
+            len(self.taps[axis][0][0]) if axis in self.taps else n for axis, n in enumerate(x.shape)
+        ]
+        y = array_module(x).empty(shape, x.dtype)
+        native.interpolate_fwd(_image(x), *self.tables(x, lambda at, axis: at), _image(y))
+        return y
+
+    def backward_native(self, dy):
+        dx = array_module(dy).empty(self.shape, dy.dtype)
+
+        def first(at, axis):  # the outputs of each pixel: from first[i] to first[i + 1]
+            length = self.shape[axis] if axis else 1
+            return np.searchsorted(at, np.arange(length + 1))
+
+        native.interpolate_bwd(_image(dy), *self.tables(dy, first), _image(dx))
+        return dx
+
+    def tables(self, like, numbers):
+        """For rows, then columns: numbers(at, axis) of each tap, and the taps' weights."""
+        xp = array_module(like)
+        for axis in range(len(self.shape) - 3, len(self.shape) - 1):
+            taps = self.taps[axis] if axis else [(np.zeros(1, np.int64), None)]  # of a line
+            pixels = [numbers(at, axis) for at, _ in taps]
+            weights = [np.ones(len(at)) if weight is None else weight for at, weight in taps]
+            yield xp.asarray(np.stack(pixels).astype(np.int32))
+            yield xp.asarray(np.stack(weights).astype(np.float32))
+
+
+def _image(x):
+    """(N, L, C) as an image of one row."""
+    return x if x.ndim == 4 else x[:, None]
 
 
 def _taken(x, axis, at):

@@ -79,8 +79,6 @@ def test_the_launcher_names_what_was_expected():
         sim.copy_strided(x, y.T)
     with pytest.raises(TypeError, match="y: expected float64, got float32"):
         sim.copy_strided(x, y.astype("f4"))
-    with pytest.raises(ValueError, match="y: expected a writeable array, got a read-only one"):
-        sim.copy_strided(x, np.broadcast_to(y[0], (2, 3)))
     twice = np.lib.stride_tricks.as_strided(y, (2, 3), (0, 8))
     with pytest.raises(ValueError, match="expected an array that does not repeat, got a stride of"):
         sim.copy_strided(x, twice)

@@ -25,6 +25,9 @@ CALLS = {
     "adaptive": lambda x: F.adaptive_avg_pool2d(x, (3, 4)),
     "adaptive, one": lambda x: F.adaptive_avg_pool2d(x, 1),
     "adaptive, more than pixels": lambda x: F.adaptive_avg_pool2d(x, (14, 11)),
+    "adaptive max": lambda x: F.adaptive_max_pool2d(x, (3, 4)),
+    "adaptive max, more than pixels": lambda x: F.adaptive_max_pool2d(x, (14, 3)),
+    "adaptive max of lines": lambda x: F.adaptive_max_pool1d(x[:, 0], 3),
     "max of lines": lambda x: F.max_pool1d(x.reshape(x.shape[0], -1, x.shape[3]), 3, padding=1),
     "avg of lines": lambda x: F.avg_pool1d(x.reshape(x.shape[0], -1, x.shape[3]), 4, stride=3),
 }
@@ -55,7 +58,7 @@ def test_kernels_and_reference_agree(name, dtype):
             got = run(CALLS[name], values, "sim")
         sim.set_schedule()
         for g, w in zip(got, wanted, strict=True):
-            if name.startswith("max"):
+            if "max" in name:
                 np.testing.assert_array_equal(g, w)
             else:
                 np.testing.assert_allclose(g, w, rtol=2 * eps, atol=4 * eps)
@@ -88,6 +91,10 @@ def test_nan_and_infinity():
     )
     np.testing.assert_array_equal(y.ravel(), [nan, -inf, 7, nan])
     np.testing.assert_array_equal(tap.ravel(), [0, 0, 1, 2])
+    tap = tap.astype(np.int32)
+    sim.adaptive_max_pool_fwd(x.astype(np.float32).reshape(4, 2, 2, 1), y, tap)
+    np.testing.assert_array_equal(y.ravel(), [nan, -inf, 7, nan])
+    np.testing.assert_array_equal(tap.ravel(), [0, 0, 1, 0])
 
 
 @pytest.mark.parametrize(

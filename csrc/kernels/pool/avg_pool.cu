@@ -18,7 +18,6 @@
 #include "kernels/pool/pool.cuh"
 
 #include "common/check.h"
-#include "common/dispatch.h"
 #include "common/export.h"
 
 namespace pynn::pool {
@@ -109,41 +108,29 @@ __global__ void __launch_bounds__(THREADS, CTAS)
 }
 
 template <typename Axis, typename Counts>
-void forward(char const* name, cudaStream_t stream, Images const& im, Axis rows, Axis columns,
-             Counts counts, Array x, Out y) {
+void forward(char const* name, cudaStream_t stream, Windows2d<Axis> windows, Counts counts, Array x,
+             Out y) {
   if (y.size() == 0) return;
-  Windows2d<Axis> const windows{im, rows, columns, Divisor(static_cast<uint32_t>(im.q))};
-  dispatch_float(name, "x", x.dtype, [&]<typename T>() {
-    auto const run = [&]<int WIDTH>() {
-      Tiling const tiles = tile_images(im.count, int64_t{im.p} * im.q, im.channels / WIDTH);
-      launch(avg_pool_kernel<WIDTH, Axis, Counts, T>, tiles.grid, tiles.block, 0, stream, windows,
-             counts, x.data<T>(), y.data<T>());
-    };
-    if (takes_channels<T>(im.channels, {x.ptr, y.ptr})) {
-      run.template operator()<VEC_BYTES / sizeof(T)>();
-    } else {
-      run.template operator()<1>();
-    }
-  });
+  Images const& im = windows.images;
+  windows.width = Divisor(static_cast<uint32_t>(im.q));
+  over_pixels(name, x, im, int64_t{im.p} * im.q, {x.ptr, y.ptr},
+              [&]<typename T, int WIDTH>(Tiling tiles) {
+                launch(avg_pool_kernel<WIDTH, Axis, Counts, T>, tiles.grid, tiles.block, 0, stream,
+                       windows, counts, x.data<T>(), y.data<T>());
+              });
 }
 
 template <typename Axis, typename Counts>
-void backward(char const* name, cudaStream_t stream, Images const& im, Axis rows, Axis columns,
-              Counts counts, Array dy, Out dx) {
+void backward(char const* name, cudaStream_t stream, Windows2d<Axis> windows, Counts counts,
+              Array dy, Out dx) {
   if (dx.size() == 0) return;
-  Windows2d<Axis> const windows{im, rows, columns, Divisor(static_cast<uint32_t>(im.w))};
-  dispatch_float(name, "dy", dy.dtype, [&]<typename T>() {
-    auto const run = [&]<int WIDTH>() {
-      Tiling const tiles = tile_images(im.count, int64_t{im.h} * im.w, im.channels / WIDTH);
-      launch(avg_pool_backward_kernel<WIDTH, Axis, Counts, T>, tiles.grid, tiles.block, 0, stream,
-             windows, counts, dy.data<T>(), dx.data<T>());
-    };
-    if (takes_channels<T>(im.channels, {dy.ptr, dx.ptr})) {
-      run.template operator()<VEC_BYTES / sizeof(T)>();
-    } else {
-      run.template operator()<1>();
-    }
-  });
+  Images const& im = windows.images;
+  windows.width = Divisor(static_cast<uint32_t>(im.w));
+  over_pixels(name, dy, im, int64_t{im.h} * im.w, {dy.ptr, dx.ptr},
+              [&]<typename T, int WIDTH>(Tiling tiles) {
+                launch(avg_pool_backward_kernel<WIDTH, Axis, Counts, T>, tiles.grid, tiles.block, 0,
+                       stream, windows, counts, dy.data<T>(), dx.data<T>());
+              });
 }
 
 Listed read_counts(char const* name, Images const& im, Array rows, Array columns) {
@@ -154,13 +141,22 @@ Listed read_counts(char const* name, Images const& im, Array rows, Array columns
   return {rows.data<float>(), columns.data<float>()};
 }
 
+Windows2d<Sliding> slide(char const* name, Images const& im, Pair kernel, Pair stride,
+                         Pair padding) {
+  return {im, sliding(name, im.h, im.p, kernel.h, stride.h, padding.h),
+          sliding(name, im.w, im.q, kernel.w, stride.w, padding.w), Divisor()};
+}
+
+Windows2d<Adaptive> cut(char const* name, Images const& im) {
+  return {im, adaptive(name, im.h, im.p), adaptive(name, im.w, im.q), Divisor()};
+}
+
 void avg_pool_fwd(cudaStream_t stream, Array x, Array rows, Array columns, Out y, Pair kernel,
                   Pair stride, Pair padding) {
   char const* const name = "avg_pool_fwd";
   Images const im = read_images(name, "y", x, y);
   Listed const counts = read_counts(name, im, rows, columns);
-  forward(name, stream, im, sliding(name, im.h, im.p, kernel.h, stride.h, padding.h),
-          sliding(name, im.w, im.q, kernel.w, stride.w, padding.w), counts, x, y);
+  forward(name, stream, slide(name, im, kernel, stride, padding), counts, x, y);
 }
 PYNN_EXPORT(avg_pool_fwd,
             "(x, rows, columns, y, kernel, stride, padding)  y = sum of each window / (rows[p] "
@@ -171,8 +167,7 @@ void avg_pool_bwd(cudaStream_t stream, Array dy, Array rows, Array columns, Out 
   char const* const name = "avg_pool_bwd";
   Images const im = read_images(name, "dy", dx, dy);
   Listed const counts = read_counts(name, im, rows, columns);
-  backward(name, stream, im, sliding(name, im.h, im.p, kernel.h, stride.h, padding.h),
-           sliding(name, im.w, im.q, kernel.w, stride.w, padding.w), counts, dy, dx);
+  backward(name, stream, slide(name, im, kernel, stride, padding), counts, dy, dx);
 }
 PYNN_EXPORT(avg_pool_bwd,
             "(dy, rows, columns, dx, kernel, stride, padding)  dx = sum of dy / (rows[p] "
@@ -180,17 +175,13 @@ PYNN_EXPORT(avg_pool_bwd,
 
 void adaptive_avg_pool_fwd(cudaStream_t stream, Array x, Out y) {
   char const* const name = "adaptive_avg_pool_fwd";
-  Images const im = read_images(name, "y", x, y);
-  forward(name, stream, im, adaptive(name, im.h, im.p), adaptive(name, im.w, im.q), Counted{}, x,
-          y);
+  forward(name, stream, cut(name, read_images(name, "y", x, y)), Counted{}, x, y);
 }
 PYNN_EXPORT(adaptive_avg_pool_fwd, "(x, y)  y = mean of the P x Q windows that cut each image");
 
 void adaptive_avg_pool_bwd(cudaStream_t stream, Array dy, Out dx) {
   char const* const name = "adaptive_avg_pool_bwd";
-  Images const im = read_images(name, "dy", dx, dy);
-  backward(name, stream, im, adaptive(name, im.h, im.p), adaptive(name, im.w, im.q), Counted{}, dy,
-           dx);
+  backward(name, stream, cut(name, read_images(name, "dy", dx, dy)), Counted{}, dy, dx);
 }
 PYNN_EXPORT(adaptive_avg_pool_bwd, "(dy, dx)  the gradient of adaptive_avg_pool_fwd");
 

@@ -22,7 +22,6 @@
 #include "kernels/pool/pool.cuh"
 
 #include "common/check.h"
-#include "common/dispatch.h"
 #include "common/export.h"
 
 namespace pynn::pool {
@@ -125,14 +124,12 @@ __global__ void __launch_bounds__(THREADS, CTAS)
   }
 }
 
-// f.template operator()<T, Tap>()
+// f.template operator()<Tap>()
 template <typename F>
-void dispatch_tap(char const* name, Array x, Array tap, F&& f) {
-  dispatch_float(name, "x", x.dtype, [&]<typename T>() {
-    if (tap.dtype == DType::u8) return f.template operator()<T, uint8_t>();
-    expect_dtype(name, "tap", tap, DType::i32);
-    f.template operator()<T, int32_t>();
-  });
+void dispatch_tap(char const* name, Array tap, F&& f) {
+  if (tap.dtype == DType::u8) return f.template operator()<uint8_t>();
+  expect_dtype(name, "tap", tap, DType::i32);
+  f.template operator()<int32_t>();
 }
 
 Windows read_windows(char const* name, Images const& images, Array tap, Array y, Pair kernel,
@@ -153,18 +150,13 @@ void max_pool_fwd(cudaStream_t stream, Array x, Out y, Out tap, Pair kernel, Pai
   Windows windows = read_windows(name, im, tap, y, kernel, stride, padding, dilation);
   if (y.size() == 0) return;
   windows.width = Divisor(static_cast<uint32_t>(im.q));
-  dispatch_tap(name, x, tap, [&]<typename T, typename Tap>() {
-    auto const run = [&]<int WIDTH>() {
-      Tiling const tiles = tile_images(im.count, int64_t{im.p} * im.q, im.channels / WIDTH);
-      launch(max_pool_kernel<WIDTH, T, Tap>, tiles.grid, tiles.block, 0, stream, windows,
-             x.data<T>(), y.data<T>(), tap.data<Tap>());
-    };
-    if (takes_channels<T>(im.channels, {x.ptr, y.ptr, tap.ptr})) {
-      run.template operator()<VEC_BYTES / sizeof(T)>();
-    } else {
-      run.template operator()<1>();
-    }
-  });
+  over_pixels(name, x, im, int64_t{im.p} * im.q, {x.ptr, y.ptr, tap.ptr},
+              [&]<typename T, int WIDTH>(Tiling tiles) {
+                dispatch_tap(name, tap, [&]<typename Tap>() {
+                  launch(max_pool_kernel<WIDTH, T, Tap>, tiles.grid, tiles.block, 0, stream,
+                         windows, x.data<T>(), y.data<T>(), tap.data<Tap>());
+                });
+              });
 }
 PYNN_EXPORT(
     max_pool_fwd,
@@ -179,18 +171,14 @@ void max_pool_bwd(cudaStream_t stream, Array tap, Array dy, Out dx, Pair kernel,
   windows.width = Divisor(static_cast<uint32_t>(im.w));
   Divisor const stride_h(static_cast<uint32_t>(stride.h));
   Divisor const stride_w(static_cast<uint32_t>(stride.w));
-  dispatch_tap(name, dx, tap, [&]<typename T, typename Tap>() {
-    auto const run = [&]<int WIDTH>() {
-      Tiling const tiles = tile_images(im.count, int64_t{im.h} * im.w, im.channels / WIDTH);
-      launch(max_pool_backward_kernel<WIDTH, T, Tap>, tiles.grid, tiles.block, 0, stream, windows,
-             stride_h, stride_w, tap.data<Tap>(), dy.data<T>(), dx.data<T>());
-    };
-    if (takes_channels<T>(im.channels, {tap.ptr, dy.ptr, dx.ptr})) {
-      run.template operator()<VEC_BYTES / sizeof(T)>();
-    } else {
-      run.template operator()<1>();
-    }
-  });
+  over_pixels(name, dx, im, int64_t{im.h} * im.w, {tap.ptr, dy.ptr, dx.ptr},
+              [&]<typename T, int WIDTH>(Tiling tiles) {
+                dispatch_tap(name, tap, [&]<typename Tap>() {
+                  launch(max_pool_backward_kernel<WIDTH, T, Tap>, tiles.grid, tiles.block, 0,
+                         stream, windows, stride_h, stride_w, tap.data<Tap>(), dy.data<T>(),
+                         dx.data<T>());
+                });
+              });
 }
 PYNN_EXPORT(max_pool_bwd,
             "(tap, dy, dx, kernel, stride, padding, dilation)  dx = dy at the pixel of each tap");

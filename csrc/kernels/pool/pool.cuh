@@ -17,6 +17,7 @@
 #include "common/array.h"
 #include "common/broadcast.cuh"
 #include "common/check.h"
+#include "common/dispatch.h"
 #include "common/launch.h"
 #include "common/vec.cuh"
 
@@ -144,11 +145,20 @@ inline Adaptive adaptive(char const* name, int n, int outputs) {
   return {static_cast<unsigned>(n), static_cast<unsigned>(outputs)};
 }
 
-// Whether vectors of WIDTH channels are aligned in all arrays.
-template <typename T>
-bool takes_channels(int64_t channels, std::initializer_list<void const*> arrays) {
-  constexpr int WIDTH = VEC_BYTES / sizeof(T);
-  return channels % WIDTH == 0 && std::ranges::all_of(arrays, is_vec_aligned);
+// Calls run.operator()<T, WIDTH>(tiling) for a thread for each vector of channels of `pixels` pixels
+// an image: 16 bytes where they are aligned in all arrays, else one element.
+template <typename Run>
+void over_pixels(char const* name, Array const& x, Images const& im, int64_t pixels,
+                 std::initializer_list<void const*> arrays, Run&& run) {
+  bool const aligned = std::ranges::all_of(arrays, is_vec_aligned);
+  dispatch_float(name, "x", x.dtype, [&]<typename T>() {
+    constexpr int WIDTH = VEC_BYTES / sizeof(T);
+    if (aligned && im.channels % WIDTH == 0) {
+      run.template operator()<T, WIDTH>(tile_images(im.count, pixels, im.channels / WIDTH));
+    } else {
+      run.template operator()<T, 1>(tile_images(im.count, pixels, im.channels));
+    }
+  });
 }
 
 }  // namespace pynn::pool
