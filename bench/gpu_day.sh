@@ -92,6 +92,11 @@ sources() { find csrc tools CMakeLists.txt pyproject.toml -type f -exec sha256su
 
 # ---- stages ------------------------------------------------------------------------------------
 
+wheel() {
+  PYNN_SIM=off "$python" -m pip wheel . --no-build-isolation --no-deps --no-index --quiet \
+    -w "$work/wheel" -C build-dir="$work/build"
+}
+
 # A wheel, without isolation and without an index; its modules are put beside the sources.
 stage_build() {
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
@@ -103,8 +108,10 @@ stage_build() {
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)
   [ -n "$capability" ] && export CUDAARCHS=${CUDAARCHS:-${capability/./}-real}
   rm -rf "$work/wheel"
-  PYNN_SIM=off "$python" -m pip wheel . --no-build-isolation --no-deps --no-index --quiet \
-    -w "$work/wheel" -C build-dir="$work/build" || return 1
+  wheel || { # the day is too short for the register table of a compiler that nobody has tried
+    echo "once more: what ptxas complains of is reported"
+    PYNN_PTXAS=report wheel
+  } || return 1
   "$python" - "$work"/wheel/*.whl <<'PYTHON'
 import sys, zipfile
 with zipfile.ZipFile(sys.argv[1]) as wheel:

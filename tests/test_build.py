@@ -190,6 +190,21 @@ def test_a_spill_fails_unless_the_file_says_why():
     assert check_ptxas.allowances("// ptxas: spills allowed\n") == set()
 
 
+@pytest.mark.parametrize("asked", ["", "report"])
+def test_a_complaint_fails_the_build_unless_it_is_only_to_be_reported(
+    tmp_path, monkeypatch, capsys, asked
+):
+    monkeypatch.setenv("PYNN_PTXAS", asked)
+    said, source, target = (tmp_path / name for name in ("said", "a.cu", "a.o"))
+    said.write_text(CLEAN + SPILLS)
+    source.write_text("")
+    target.write_text("an object")
+    command = ["sh", "-c", f"cat {said}", str(source), "-o", str(target)]
+    assert check_ptxas.compile_and_check(command) == (0 if asked else 1)
+    assert "expected no spill, got 16 bytes" in capsys.readouterr().out
+    assert target.exists() == bool(asked)
+
+
 def test_a_serialized_wgmma_fails_unless_the_file_says_why():
     rows, warnings = check_ptxas.parse(SERIALIZED + CLEAN)
     (line,) = check_ptxas.complaints(rows, warnings, allowed={"spills"})

@@ -56,6 +56,7 @@ case "$*" in
     [ -e "$PLAY/linear" ] || { touch "$PLAY/linear"; exit 3; } ;;
   "-m pynn check gemm"*) [ -e "$PLAY/hang" ] && { echo $$ > "$PLAY/hung"; exec sleep 60; } ;;
   "-m pynn check softmax"*) exit 1 ;;
+  "-m pip wheel"*) [ "${PYNN_PTXAS-}" = report ] || exit 1 ;;
   "-m bench linear softmax"*) [ -e "$PLAY/crash" ] && exit 139 ;;
 esac
 exit 0
@@ -72,9 +73,9 @@ def played(tmp_path, monkeypatch):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
 
-    def play(*stages, cap=20):
+    def play(*stages, cap=20, how="keep"):
         (folder / "asked").write_text("")
-        env = os.environ | {"GPU_DAY_BUILD": "keep", "GPU_DAY_PYTHON": str(folder / "python")}
+        env = os.environ | {"GPU_DAY_BUILD": how, "GPU_DAY_PYTHON": str(folder / "python")}
         env |= {"PATH": f"{folder}:{os.environ['PATH']}", "PLAY": str(folder)}
         env |= {"REAL": sys.executable, "GPU_DAY_CAP": str(cap), "TMPDIR": str(tmp_path)}
         command = ["bash", str(SCRIPT), str(tmp_path / "out"), *stages]
@@ -120,6 +121,15 @@ def test_a_kernel_that_hangs_costs_a_stage_its_time_and_the_next_start_goes_on(p
     assert "peaks: done before" in text and "pynn check softmax: code 1" in text
     assert any("--known" in line for line in asked)  # a fresh machine has to be told
     assert any("pytest -q" in line and "-m gpu" in line for line in asked)
+
+
+@has_bash
+def test_what_ptxas_complains_of_does_not_end_the_day(played):
+    states, asked, text = played("build", how="fresh")
+    assert states == {"build": "done"} and "once more" in text
+    assert sum("pip wheel . --no-build-isolation" in line for line in asked) == 2
+    states, asked, text = played("build", how="fresh")
+    assert "build: done before" in text and not any("pip" in line for line in asked)
 
 
 @has_bash
