@@ -425,3 +425,23 @@ def test_every_op_runs_its_kernels(monkeypatch):
                 found.append((y.numpy(), t.grad.numpy()))
         for a, b in zip(*found, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_images_of_more_than_2_to_the_31_elements():
+    """Only what far strides reach is read, so only those pages of x exist."""
+    how = geometry((32767, 16387))
+    shape = shapes(65536, 32776, 1, 2, (2, 2), how, N=1)
+    x = np.zeros(shape[0], F32)
+    assert x.size > 2**31
+    x[0, 32767 * 2 :, 16387 * 2 :, 0] = [[1, 2], [3, 4]]
+    w, dy = integers(shape[1], F32), integers(shape[3], F32, 9)
+    y = Conv2d(*how, 1).forward_native(x, w)
+    wanted = np.zeros_like(y)
+    wanted[0, 2, 2] = w[:, 0, 0, 0] + 2 * w[:, 0, 1, 0] + 3 * w[:, 1, 0, 0] + 4 * w[:, 1, 1, 0]
+    np.testing.assert_array_equal(y, wanted)
+    node = Conv2d(*how, 1)
+    node.x, node.w = x, w
+    taps = np.array([[1, 2], [3, 4]], F32)
+    wanted = dy[0, 2, 2][:, None, None, None] * taps[None, :, :, None]
+    np.testing.assert_array_equal(node.gradient_w_native(dy), wanted)
