@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import pynn
 import pynn.functional as F
+from pynn import backend
 from pynn.functional import window
 from pynn.functional.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from pynn.testing import check
@@ -299,20 +300,28 @@ def compare(torch, name, x, w, b, dtype, seed, **numbers):
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "kernels"), [("float32", "reference"), ("float64", "reference"), ("float32", "sim")]
+)
 @settings(
-    max_examples=60,
+    max_examples=100,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(problem=problems())
-def test_agrees_with_pytorch(torch_without_onednn, dtype, problem):
-    problem = dict(problem)
+def test_agrees_with_pytorch(torch_without_onednn, dtype, kernels, problem):
+    if kernels == "sim" and backend.kernel_module("sim") is None:
+        pytest.skip("pynn was built without pynn._sim")
+    with pynn.use_kernels(kernels):
+        agrees_with_pytorch(torch_without_onednn, dtype, dict(problem))
+
+
+def agrees_with_pytorch(torch, dtype, problem):
     extra, x, w = problem.pop("extra"), problem.pop("x"), problem.pop("w")
     dims = len(extra)
     groups = problem["groups"]
-    compare(torch_without_onednn, f"conv{dims}d", x, w, w[:1], dtype, **problem)
+    compare(torch, f"conv{dims}d", x, w, w[:1], dtype, **problem)
     numbers = zip(
         x[1:-1],
         w[1:-1],
@@ -325,9 +334,7 @@ def test_agrees_with_pytorch(torch_without_onednn, dtype, problem):
         turned = (*x[:-1], w[0])
         channels = (groups * w[-1],)
         problem["output_padding"] = extra
-        compare(
-            torch_without_onednn, f"conv_transpose{dims}d", turned, w, channels, dtype, **problem
-        )
+        compare(torch, f"conv_transpose{dims}d", turned, w, channels, dtype, **problem)
 
 
 @pytest.mark.oracle
