@@ -157,6 +157,6 @@ def show(as_json: bool) -> int:
             own = row.run.removeprefix(name).strip()
             print(
                 f"{'':<24}{own + ': ' if own else ''}{row.figure} {row.reached} ({row.goal}), "
-                f"{row.seconds} s of computing ({row.limit})"
+                f"{row.seconds} s of computing (<= {row.limit})"
             )
     return 0

@@ -166,8 +166,13 @@ def test_the_table_of_figures():
         assert (ROOT / "docs" / picture).stat().st_size < 150_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("run", [run for run, (kind, _) in RUNS.items() if kind.goal.seconds <= 60])
+SHORTER = {run: kind.goal.seconds for run, (kind, _) in RUNS.items() if kind.goal.seconds <= 60}
+
+
+@pytest.mark.parametrize(
+    "run", [pytest.param(r, marks=[pytest.mark.slow] if SHORTER[r] > 5 else []) for r in SHORTER]
+)
 def test_goals(tmp_path, run):
+    """Of what takes a minute or less; `pynn train --all` sees all."""
     (outcome,) = _figures.outcomes(False, lambda run: tmp_path / "run", [run], plots=False)
     assert outcome.good, outcome.words
