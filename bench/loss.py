@@ -1,6 +1,8 @@
 """Losses of two arrays, reduced to their mean.
 
-bytes  forward 2 n sizeof(T): predictions and targets; backward 3 n: both again, and the gradient
+bytes  forward 2 n sizeof(T): predictions and targets; backward 3 n: both again, and the gradient;
+       the loss, or its gradient, 4; the kernels' own: 16 for the sum of each 8 KB of predictions,
+       of at most 1056 parts      csrc/kernels/loss/loss.cu
 FLOPs  2 an element                                      bound: memory
 """
 
@@ -22,5 +24,7 @@ def cases(scale):
                 run=lambda F, x, t, op=op: getattr(F, op)(x, t.detach()),
                 inputs=lambda shape=shape: [normal(*shape), normal(*shape, start=5)],
                 elements={"forward": 2 * n, "dgrad": 3 * n},
+                fixed={"forward": 4, "dgrad": 4},
+                extra={"forward": (n // 512, 0)},
                 flops={"forward": 2 * n, "dgrad": 2 * n},
             )

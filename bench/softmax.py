@@ -7,7 +7,7 @@ bytes  softmax, log_softmax  forward 2 n sizeof(T), backward 3 n sizeof(T)
                              the sum of the losses takes a launch of its own, 8 a row and 8;
                              backward 2 n and 4: the gradient that the forward wrote, times dy
        cross_entropy step    both, from a loss whose gradient is 1: 2 n and 24 a row; besides, the
-                             sum of the weights and of the losses, 16 a row and 24
+                             sum of the weights and of the losses, 16 a row and 20
                              csrc/kernels/softmax/cross_entropy.cu
 FLOPs  4 n                                               bound: memory
 """
@@ -86,7 +86,7 @@ def _cross_entropy_step(rows, C):
             "op": "cross_entropy_step",
             "elements": {"step": 2 * n},
             "fixed": {"step": 24 * rows},
-            "extra": {"step": (0, 16 * rows + 24)},
+            "extra": {"step": (0, 16 * rows + 20)},
             "flops": {"step": 8 * n},
         }
     )
