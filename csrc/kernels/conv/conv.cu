@@ -1,21 +1,22 @@
 // conv.cu — the launchers of convolution, its choice of a rung, phases and split-K.
 //
-//   conv_fprop   y = x * w + bias
+//   conv_fprop       y = x * w + bias
 //   conv_fprop_act   z = x * w + bias + residual, kept where asked for, and y = f(z)
-//   conv_dgrad   dx from dy and w; with a bias (C,), a transposed convolution
-//   conv_wgrad   dw from x and dy
+//   conv_dgrad       dx from dy and w; with a bias (C,), a transposed convolution
+//   conv_wgrad       dw from x and dy
 //
 //   x, dx (N, H, W, C), w, dw (K, R, S, C / groups), y, dy (N, P, Q, K) of one dtype
-//   f32 | f16 | bf16, sums in f32, one rounding;  bias of it too, or empty
+//   f32 | f16 | bf16, sums in f32, one rounding;  bias, residual and z of it too, or empty
 //   padding      above and left of the image; below and right of it, as P and Q want
 //
 //   workspace    f32, any size. GEMM_K is long and D small in wgrad: it is cut into parts, as many as
 //                fill the multiprocessors and as the workspace has room for (parts x size of D), and
 //                a second launch adds them in order: the same bits in every run. fprop and dgrad of
-//                small images do the same, without groups or stride.
-//                The depthwise wgrad needs room for one part.
-//   variant      0 lets choose() decide, and depthwise.cu take groups = C = K; a rung's number, or one of its tiles', is preferred to the
-//                choice, and passed over only where the arrays do not fit it (gemm/variants.h)
+//                small images do the same, without groups or stride. Depthwise wgrad always has two
+//                passes, and without room for a part is left to simt.
+//   variant      0 lets choose() decide, and depthwise.cu take groups = C = K; a rung's number, or one
+//                of its tiles', is preferred to the choice, and passed over only where the arrays do
+//                not fit it (gemm/variants.h)
 //   tf32         f32 operands may be rounded to tf32 for the tensor cores
 //
 //   bytes, FLOPs: conv.cuh
