@@ -129,12 +129,19 @@ def train(args):
     kind = args.recipe_class
     given = {name: getattr(args, name) for name in kind.options()}
     given = {name: value for name, value in given.items() if value is not None}
-    if args.all:
-        for words in filter(None, (args.recipe, args.resume is not None and "--resume")):
-            raise ValueError(f"[train] expected --all or {words}, got both")
-        return _figures.run(args.quick, args.out, args.overwrite, not args.no_plots, given)
     if args.save_every is not None and args.save_every < 1:
         raise ValueError(f"[train] save_every: expected a positive number, got {args.save_every}")
+    how = {
+        "overwrite": args.overwrite,
+        "plots": not args.no_plots,
+        "tensorboard": args.tensorboard,
+        "save_every": args.save_every,
+    }
+    if args.all:
+        other = args.recipe or ("--resume" if args.resume is not None else None)
+        if other is not None:
+            raise ValueError(f"[train] expected --all or {other}, got both")
+        return _figures.run(args.quick, args.out, args.json, given, **how)
     if args.resume is not None:
         folder = _resumed_folder(args, kind)
         recipe = _resumed_recipe(folder, kind, given)
@@ -145,15 +152,8 @@ def train(args):
     if not quiet:
         verb = "training" if args.resume is None else "resuming"
         print(f"{verb} {recipe.name} in {folder}", flush=True)
-    result = recipe.run(
-        folder,
-        resume=args.resume is not None,
-        overwrite=args.overwrite,
-        plots=not args.no_plots,
-        progress=not quiet,
-        tensorboard=args.tensorboard,
-        save_every=args.save_every,
-    )
+    resume = args.resume is not None
+    result = recipe.run(folder, resume=resume, progress=not quiet, **how)
     files = sorted(file.name for file in folder.iterdir() if file.is_file())
     if args.json:
         print(json.dumps({"recipe": recipe.name, "folder": str(folder), **result, "files": files}))

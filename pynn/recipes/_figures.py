@@ -7,7 +7,7 @@ it; `pynn train --list` and the README show it.
 import csv
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 from pynn import recipes
@@ -75,7 +75,11 @@ def runs() -> dict[str, tuple[type, dict]]:
 
 
 def outcomes(
-    quick: bool, folder_of: Callable[[str], Path], only: list[str] | None = None, **how
+    quick: bool,
+    folder_of: Callable[[str], Path],
+    only: list[str] | None = None,
+    options: dict | None = None,
+    **how,
 ) -> Iterator[Outcome]:
     """Run one recipe after the other, and yield how each went.
 
@@ -83,23 +87,24 @@ def outcomes(
                of the recipe is met
     folder_of  {run: where its files go}
     only       the runs meant; all if None
-    how        overwrite and plots, as in Recipe.run; options of all recipes, such as device="cuda"
+    options    of all recipes, such as {"device": "cuda"}
+    how        overwrite, plots, ... as in Recipe.run
 
     A recipe that raises is an outcome that is not good, with the error in one line.
     """
     for run, (kind, own) in runs().items():
         if only is None or run in only:
             try:
-                yield _outcome(run, kind, own, quick, folder_of(run), **how)
+                recipe = kind(quick=quick, **own, **(options or {}))
+                yield _outcome(run, recipe, quick, folder_of(run), how)
             except Exception as error:  # the others go on
                 words = str(error).partition("\n")[0]
                 yield Outcome(run, f"{type(error).__name__}: {words}", False)
 
 
-def _outcome(run, kind, own, quick, folder, overwrite=False, plots=True, **options):
-    recipe = kind(quick=quick, **own, **options)
-    result = recipe.run(folder, overwrite=overwrite, plots=plots, progress=False)
-    seconds, goal = result["cpu_seconds"], kind.goal
+def _outcome(run, recipe, quick, folder, how):
+    result = recipe.run(folder, progress=False, **how)
+    seconds, goal = result["cpu_seconds"], recipe.goal
     if quick:
         rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         whole = [row["loss"] for row in rows]
@@ -116,24 +121,31 @@ def _outcome(run, kind, own, quick, folder, overwrite=False, plots=True, **optio
 # ------------------------------------------------------------------ on the command line
 
 
-def run(quick: bool, out: str | None, overwrite: bool, plots: bool, options: dict) -> int:
+def run(quick: bool, out: str | None, as_json: bool, options: dict, **how) -> int:
     """Run them all and print a row for each; 1 if any did not learn, or missed its goal.
 
     out  the folder in which each gets one of its own; runs/ if None
+    quick, options, how  as in `outcomes`
     """
 
     def folder_of(run):
         name = run.replace(" --", "-").replace(" ", "-")
-        return _folder.new(name, None if out is None else Path(out) / name, overwrite)
+        return _folder.new(name, None if out is None else Path(out) / name, how["overwrite"])
 
-    failed, count = [], 0
-    for outcome in outcomes(quick, folder_of, overwrite=overwrite, plots=plots, **options):
-        count += 1
-        failed += [] if outcome.good else [outcome.run]
-        verdict = "ok" if outcome.good else "FAIL"
-        print(f"{verdict:<5}{outcome.run:<32}{outcome.seconds:6.1f} s  {outcome.words}", flush=True)
-    what = "learn" if quick else "reach their goals"
-    print(f"{count - len(failed)} of {count} {what}", *failed, sep="; not " if failed else "")
+    done = []
+    for outcome in outcomes(quick, folder_of, options=options, **how):
+        done.append(outcome)
+        if not as_json:
+            verdict = "ok" if outcome.good else "FAIL"
+            words = f"{outcome.run:<32}{outcome.seconds:6.1f} s  {outcome.words}"
+            print(f"{verdict:<5}{words}", flush=True)
+    failed = [outcome.run for outcome in done if not outcome.good]
+    if as_json:
+        print(json.dumps([asdict(outcome) for outcome in done]))
+    else:
+        what = "learn" if quick else "reach their goals"
+        good = f"{len(done) - len(failed)} of {len(done)} {what}"
+        print(good, *failed, sep="; not " if failed else "")
     return 1 if failed else 0
 
 

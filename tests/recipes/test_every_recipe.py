@@ -136,8 +136,10 @@ def test_what_does_not_learn_is_told(tmp_path, monkeypatch, capsys):
     assert [row.split()[1] for row in rows] == list(chosen)
     assert rows[1].startswith("FAIL recommender") and "loss " in rows[1]
     assert last.startswith(f"{sum(r.startswith('ok') for r in rows)} of 2 learn; not ")
-    assert cli.main([*args, "--overwrite", "--batch-size", "0"]) == 1
-    assert capsys.readouterr().out.count("[train] batch_size: expected at least 1, got 0") == 2
+    assert cli.main([*args, "--overwrite", "--batch-size", "0", "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["run"] for row in rows] == list(chosen)
+    assert all("[train] batch_size: expected at least 1, got 0" in row["words"] for row in rows)
     assert cli.main([*args[:3], "perceptron"]) == 2
     assert "[train] expected --all or perceptron, got both" in capsys.readouterr().err
 
