@@ -37,9 +37,7 @@ class Goal:
 
     @property
     def bound(self) -> str:
-        """At least 97.5 %, with signs: >= 97.5 %."""
-        return (
-            f">= {self.text(self.at_least)}"
-            if self.at_most is None
-            else (f"<= {self.text(self.at_most)}")
-        )
+        """What is wanted, as it is written: >= 97.5 %."""
+        if self.at_most is None:
+            return f">= {self.text(self.at_least)}"
+        return f"<= {self.text(self.at_most)}"
