@@ -2,8 +2,8 @@
 
 A recipe is one file in this folder with one class in it, derived from Classification, Regression or
 Recipe. To add one is to add that file: its name, with hyphens, is the name on the command line, and
-the first line of its docstring is its line in `pynn train --list`; its `goal` states the figure that
-it must reach. Files that begin with an underscore are no recipes.
+the first line of its docstring is its line in `pynn train --list`; its `goal` is the figure that it
+must reach. Files that begin with an underscore are no recipes.
 
     from pynn import recipes
     recipes.load("digits-cnn")(epochs=5, lr=1e-3).run("runs/mine")
