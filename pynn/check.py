@@ -31,6 +31,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -254,19 +255,22 @@ def run(names=(), every_schedule=False, asan=False, race=False, device="cpu", as
     modes |= {"asan": "address"} if asan else {}
     modes |= {"race": "race"} if race else {}
     rows, faults = {}, []
-    for mode, variant in modes.items():
-        env = variant_environment(variant) if variant else dict(os.environ)
-        command = [
-            sys.executable,
-            "-P",  # not the folder we stand in: the pynn that asks
-            "-m",
-            "pynn.check",
-            json.dumps([list(names), every_schedule, device]),
-        ]
-        process = subprocess.Popen(
-            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        out, err = process.communicate()
+    command = [
+        sys.executable,
+        "-P",  # not the folder we stand in: the pynn that asks
+        "-m",
+        "pynn.check",
+        json.dumps([list(names), every_schedule, device]),
+    ]
+
+    def worked(variant):
+        env = variant_environment(variant) if variant else None
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    with ThreadPoolExecutor() as pool:  # builds and runs side by side
+        done = dict(zip(modes, pool.map(worked, modes.values()), strict=True))
+    for mode, process in done.items():
+        out, err = process.stdout, process.stderr
         for line in out.splitlines():
             result = Result(**json.loads(line))
             row = rows.setdefault((result.family, result.op, result.dtype), {})
