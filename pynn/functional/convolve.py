@@ -10,7 +10,7 @@ from pynn import kernels
 from pynn.backend import array_module, native
 from pynn.functional.product import ACTIVATIONS, nothing
 
-_ROOM = 132 * 64 * 64  # elements of a result that fill a GPU by themselves; the same everywhere
+_ROOM = 132 * 128 * 128  # elements of a result that fill a GPU by themselves; the same everywhere
 
 
 def fprop_native(x, w, b, y, geometry):

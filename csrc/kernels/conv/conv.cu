@@ -33,6 +33,7 @@
 
 #include "kernels/conv/conv.cuh"
 #include "kernels/conv/variants.h"
+#include "kernels/conv/windows_sm90.cuh"
 
 namespace pynn::conv {
 
@@ -56,26 +57,48 @@ bool fits_sm80(Problem const& p, DType dtype, bool tf32) {
 // Where D is dense, the parts of split-K can be summed as rows of it.
 bool may_split(Problem const& p) {
   if (p.pass == Pass::wgrad) return true;
-  return p.shape.groups == 1 && p.rows.out_step == 1 && p.columns.out_step == 1;
+  bool const apart = p.pass == Pass::dgrad && (p.shape.stride_h > 1 || p.shape.stride_w > 1);
+  return p.shape.groups == 1 && !apart;
 }
 
-// The rung: the highest that the chip has, the operands fit and `variant` allows. The tile: the large
-// one as soon as there is one for every multiprocessor.
-Choice choose(Problem const& p, DType dtype, bool tf32, int64_t variant, int64_t room) {
-  Chip const now = chip();
-  auto const highest = static_cast<Rung>(variant == 0 ? 3 : variant / 10);
-  Choice choice{};
-  choice.rung = highest >= Rung::sm80 && now.major >= 8 && fits_sm80(p, dtype, tf32) ? Rung::sm80
-                                                                                     : Rung::simt;
-  int64_t const large = p.gemm.batch * gemm::count_tiles<128, 128>(p.gemm);
-  int64_t const small = p.gemm.batch * gemm::count_tiles<64, 64>(p.gemm);
-  bool const wide = variant % 10 == 0 ? large >= now.sms : variant % 10 == 1;
-  choice.tile = wide ? Tile::large : Tile::small;
-  choice.splits = 1;
+// Pieces of work that fill a multiprocessor each.
+int64_t tiles_of(Problem const& p, Rung rung, Tile tile) {
+  if (rung == Rung::sm90) return sm90_tiles(p, tile);
+  gemm::Problem const& g = p.gemm;
+  return g.batch *
+         (tile == Tile::large ? gemm::count_tiles<128, 128>(g) : gemm::count_tiles<64, 64>(g));
+}
+
+// The tile: the large one as soon as there is one for every multiprocessor, where it suits.
+Choice choose_tile(Problem const& p, Rung rung, int64_t variant, int64_t room) {
+  int const sms = chip().sms;
+  bool const suits = rung != Rung::sm90 || suits_wide(p);
+  bool const wave = tiles_of(p, rung, Tile::large) >= sms && suits;
+  bool const large = variant % 10 == 0 ? wave : variant % 10 == 1;
+  Choice choice{rung, large ? Tile::large : Tile::small, 1};
   if (may_split(p)) {
-    choice.splits = gemm::choose_splits(p.gemm, wide ? large : small, room, now.sms);
+    choice.splits = gemm::choose_splits(p.gemm, tiles_of(p, rung, choice.tile), room, sms);
   }
   return choice;
+}
+
+// Whether sm90 pays: its stages, of 64 channels, hold zeros to a third at most, and with split-K there
+// is work for half of the multiprocessors; else the tiles of sm80 keep more of them busy.
+bool pays_sm90(Problem const& p, int64_t room) {
+  int64_t const depth = p.depth();
+  Choice const choice = choose_tile(p, Rung::sm90, 0, room);
+  return 2 * sm90_blocks(p) * 64 <= 3 * depth &&
+         2 * tiles_of(p, Rung::sm90, choice.tile) * choice.splits >= chip().sms;
+}
+
+// The rung: the highest that the chip has, the operands fit and `variant` allows.
+Rung choose_rung(Problem const& p, DType dtype, bool tf32, int64_t variant, int64_t room) {
+  int const major = chip().major;
+  auto const highest = static_cast<Rung>(variant == 0 ? 3 : variant / 10);
+  bool const sm80 = highest >= Rung::sm80 && major >= 8 && fits_sm80(p, dtype, tf32);
+  bool const sm90 = highest >= Rung::sm90 && major == 9 && is_half(dtype) && sm80 && fits_sm90(p);
+  if (sm90 && (variant != 0 || pays_sm90(p, room))) return Rung::sm90;
+  return sm80 ? Rung::sm80 : Rung::simt;
 }
 
 void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice) {
@@ -83,9 +106,11 @@ void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice) {
   switch (choice.rung) {
     case Rung::simt:
       return conv_simt(stream, dtype, p, choice.tile);
-    default:
+    case Rung::sm80:
       if (!is_half(dtype)) return conv_sm80_tf32(stream, p, choice.tile);
       return bf16 ? conv_sm80_bf16(stream, p, choice.tile) : conv_sm80_f16(stream, p, choice.tile);
+    case Rung::sm90:
+      return bf16 ? conv_sm90_bf16(stream, p, choice.tile) : conv_sm90_f16(stream, p, choice.tile);
   }
 }
 
@@ -216,12 +241,12 @@ void run_depthwise(cudaStream_t stream, Arguments const& a, Problem p) {
   gemm::sum_splits(stream, p.gemm, a.workspace.data<float>());
 }
 
-void run(cudaStream_t stream, Arguments const& a, Problem p) {
+void run(cudaStream_t stream, Arguments const& a, Problem p, Rung rung) {
   int64_t const size = p.gemm.batch * p.gemm.M * p.gemm.N;
   if (size == 0) return;
   bool const room = p.pass != Pass::wgrad || a.workspace.size() >= size;
   if (a.variant == 0 && room && fits_depthwise(p)) return run_depthwise(stream, a, p);
-  Choice const choice = choose(p, a.x.dtype, a.tf32, a.variant, a.workspace.size());
+  Choice const choice = choose_tile(p, rung, a.variant, a.workspace.size());
   p.gemm.splits = choice.splits;
   if (choice.splits == 1) return run(stream, a.x.dtype, p, choice);
   auto* const parts = a.workspace.data<float>();
@@ -231,6 +256,16 @@ void run(cudaStream_t stream, Arguments const& a, Problem p) {
   gemm::sum_splits(stream, p.gemm, parts);
 }
 
+// A whole pass; dgrad in phases, where the rung does not take all at once.
+void run(cudaStream_t stream, Arguments const& a, Problem const& p) {
+  if (is_product(p.shape)) return multiply(stream, a, p);
+  Rung const rung = choose_rung(p, a.x.dtype, a.tf32, a.variant, a.workspace.size());
+  if (p.pass != Pass::dgrad || rung == Rung::sm90) return run(stream, a, p, rung);
+  for (int i = 0; i < p.shape.stride_h; ++i) {
+    for (int j = 0; j < p.shape.stride_w; ++j) run(stream, a, phase(p, i, j), rung);
+  }
+}
+
 void conv_fprop(cudaStream_t stream, Array x, Array w, Array bias, Out y, Out workspace,
                 Pair stride, Pair padding, Pair dilation, int64_t variant, bool tf32) {
   Arguments const a{"conv_fprop", x, w, y, workspace, stride, padding, dilation, variant, tf32};
@@ -238,7 +273,6 @@ void conv_fprop(cudaStream_t stream, Array x, Array w, Array bias, Out y, Out wo
   gemm::Epilogue e = epilogue(y, s.K, s.group_K());
   add_bias(a, bias, e);
   Problem const p = problem(Pass::fprop, s, x.ptr, w.ptr, e);
-  if (is_product(s)) return multiply(stream, a, p);
   run(stream, a, p);
 }
 PYNN_EXPORT(
@@ -273,10 +307,7 @@ void conv_dgrad(cudaStream_t stream, Array dy, Array w, Array bias, Out dx, Out 
   gemm::Epilogue e = epilogue(dx, s.C, s.group_C());
   add_bias(a, bias, e);
   Problem const p = problem(Pass::dgrad, s, dy.ptr, w.ptr, e);
-  if (is_product(s)) return multiply(stream, a, p);
-  for (int i = 0; i < s.stride_h; ++i) {
-    for (int j = 0; j < s.stride_w; ++j) run(stream, a, phase(p, i, j));
-  }
+  run(stream, a, p);
 }
 PYNN_EXPORT(conv_dgrad,
             "(dy, w, bias, dx, workspace, stride, padding, dilation, variant, tf32)  "
@@ -288,7 +319,6 @@ void conv_wgrad(cudaStream_t stream, Array x, Array dy, Out dw, Out workspace, P
   Shape const s = read_shape(a);
   int64_t const filter = s.taps() * s.group_C();
   Problem const p = problem(Pass::wgrad, s, dy.ptr, x.ptr, epilogue(dw, filter, filter));
-  if (is_product(s)) return multiply(stream, a, p);
   run(stream, a, p);
 }
 PYNN_EXPORT(conv_wgrad,

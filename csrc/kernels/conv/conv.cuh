@@ -54,6 +54,11 @@ using gemm::Work;
 
 enum class Pass { fprop, dgrad, wgrad };
 
+template <Pass PASS>
+inline constexpr Major A_MAJOR = PASS == Pass::wgrad ? Major::MN : Major::K;
+template <Pass PASS>
+inline constexpr Major B_MAJOR = PASS == Pass::fprop ? Major::K : Major::MN;
+
 // A convolution; C and K of all groups. All below 2^31, and a tap's index in a filter.
 struct Shape {
   int64_t N;

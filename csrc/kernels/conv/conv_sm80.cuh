@@ -26,11 +26,6 @@
 
 namespace pynn::conv {
 
-template <Pass PASS>
-inline constexpr Major A_MAJOR = PASS == Pass::wgrad ? Major::MN : Major::K;
-template <Pass PASS>
-inline constexpr Major B_MAJOR = PASS == Pass::fprop ? Major::K : Major::MN;
-
 template <typename T, Pass PASS, class TILE>
 using Sm80 = gemm::Sm80<T, A_MAJOR<PASS>, B_MAJOR<PASS>, TILE>;
 

@@ -30,6 +30,11 @@ bool fits_depthwise(Problem const& problem);
 void depthwise(cudaStream_t stream, DType dtype, Problem const& problem);
 int depthwise_wgrad(cudaStream_t stream, DType dtype, Problem const& problem, Out workspace);
 
+// The same without tf32, on sm_90 alone; fits_sm90() of windows_sm90.cuh says which, and dgrad comes
+// whole, with all of its phases.
+void conv_sm90_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
+void conv_sm90_f16(cudaStream_t stream, Problem const& problem, Tile tile);
+
 // Whether every piece of `width` elements of both operands, which lies within one tap and one group,
 // begins at a multiple of its own size.
 template <typename T>

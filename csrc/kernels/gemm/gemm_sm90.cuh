@@ -12,7 +12,6 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
 #include "kernels/gemm/gemm.cuh"
 #include "kernels/gemm/mainloop_sm90.cuh"
@@ -110,8 +109,7 @@ TensorMap map_operand(Operand const& operand, int64_t mn, int64_t k, int64_t inn
                       int box_lines) {
   bool const k_major = operand.major == Major::K;
   TiledTensor t{};
-  t.dtype = std::is_same_v<T, __half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                      : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  t.dtype = sm90::MAP_DTYPE<T>;
   t.rank = 4;
   t.address = const_cast<void*>(operand.ptr);
   t.dims[0] = k_major ? k : mn;

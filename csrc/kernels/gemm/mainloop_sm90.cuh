@@ -6,11 +6,12 @@
 //   grid     persistent: one CTA per multiprocessor, each takes pieces of work in turn
 //   tile     wide:   128 x 256 of D, 4 stages of 48 KB, cluster of 2      BN ──►
 //            square: 128 x 128 of D, 6 stages of 32 KB, no cluster     ┌────────────┐
-//   cluster  one tile above the other: half of B from each CTA,   CTA 0│ warpgroup 0│ 64 rows
-//            multicast to both, so B crosses L2 once for two tiles     │ warpgroup 1│ 64 rows
-//   CTA      3 warpgroups of 128 threads                               ├────────────┤
-//              0, 1  consumers, 64 x BN of D each, BN/2 sums      CTA 1│     ...    │
-//              2     one thread of it produces, with 40 registers      └────────────┘
+//            narrow: 128 x 64 of D, 8 stages of 24 KB, no cluster CTA 0│ warpgroup 0│ 64 rows
+//   cluster  one tile above the other: half of B from each CTA,        │ warpgroup 1│ 64 rows
+//            multicast to both, so B crosses L2 once for two tiles     ├────────────┤
+//   CTA      3 warpgroups of 128 threads                          CTA 1│     ...    │
+//              0, 1  consumers, 64 x BN of D each, BN/2 sums           └────────────┘
+//              2     one thread of it produces, with 40 registers
 //
 //   stage    A 128 x 64 and B BN x 64 (64 of K, 128 bytes), with the 128-byte swizzle of TMA
 //              K-major   lines of k, 8 to an atom of 1024 bytes       K + 16: 32 bytes on
@@ -34,7 +35,7 @@
 //
 //   registers  consumers 232, producer 40 (setmaxnreg): 256 x 232 + 128 x 40 <= 65,536
 //   bound      tensor cores; shared memory reads: 64 x 256 x 16 takes (64 + 256) 32 bytes for 128
-//              clocks of tensor core: 80 of 128 bytes a clock; 64 x 128: 96
+//              clocks of tensor core: 80 of 128 bytes a clock; 64 x 128: 96, 64 x 64: 128
 //
 //   PTX ISA, "wgmma.mma_async", "cp.async.bulk.tensor", "mbarrier";  CUTLASS, sm90 warp-specialized
 //   persistent kernels;  DeepGEMM, sm90 bf16
@@ -43,6 +44,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "common/chip.h"
 #include "common/launch.h"
@@ -64,6 +66,9 @@ struct WideTile {
 };
 struct SquareTile {
   static constexpr int BM = 128, BN = 128, CLUSTER = 1, STAGES = 6;
+};
+struct NarrowTile {
+  static constexpr int BM = 128, BN = 64, CLUSTER = 1, STAGES = 8;
 };
 
 inline constexpr int BK = 64;
@@ -126,15 +131,14 @@ __device__ inline void for_boxes(F&& f) {
   for (int i = begin; i < begin + SHARE; i += LINES) f(i);
 }
 
-// One box, to this CTA or to all of a cluster.
-template <int CLUSTER>
-__device__ inline void load_box(uint32_t to, TensorMap const& map, uint32_t bar, int x, int y,
-                                int z, int v) {
+// One box at coordinates `at`, to this CTA or to all of a cluster.
+template <int CLUSTER, typename... At>
+__device__ inline void load_box(uint32_t to, TensorMap const& map, uint32_t bar, At... at) {
   if constexpr (CLUSTER == 1) {
-    ptx::cp_async_bulk_tensor_load(to, map, bar, x, y, z, v);
+    ptx::cp_async_bulk_tensor_load(to, map, bar, at...);
   } else {
     constexpr uint16_t ALL = (1 << CLUSTER) - 1;
-    ptx::cp_async_bulk_tensor_load_multicast(to, map, bar, ALL, x, y, z, v);
+    ptx::cp_async_bulk_tensor_load_multicast(to, map, bar, ALL, at...);
   }
 }
 
@@ -304,6 +308,10 @@ __device__ inline void multiply(PLAN const& plan) {
   // no CTA ends while its peer may still write or arrive here
   if constexpr (TILE::CLUSTER > 1) meet();
 }
+
+template <typename T>
+inline constexpr CUtensorMapDataType MAP_DTYPE =
+    std::is_same_v<T, __half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
 
 template <class PLAN>
 void launch_plan(void (*kernel)(PLAN), cudaStream_t stream, PLAN const& plan) {
