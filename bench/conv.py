@@ -1,9 +1,10 @@
 """Convolutions: every distinct one of ResNet-50, and the depthwise ones of EfficientNet-B0.
 
 x (N, H, W, C), w (K, R, S, C / groups), y (N, P, Q, K): forward (fprop), dgrad, wgrad
-bytes  (x + w + y) sizeof(T) in each of the three; the kernels' own: a strided dgrad runs once for
-       each place of a pixel in the stride, and reads dy every time; a depthwise wgrad leaves sums
-       in f32 for a second launch, 8 |w| of one split
+bytes  (x + w + y) sizeof(T) in each of the three, of x in fprop and wgrad what windows cover, a
+       quarter where they are 1x1 with a stride of 2; the kernels' own: a strided dgrad runs once
+       for each place of a pixel in the stride, and reads dy every time; a depthwise wgrad leaves
+       sums in f32 for a second launch, 8 |w| of one split
 FLOPs  2 N P Q K R S C / groups in each      bound: compute; memory where 1x1 or depthwise
 """
 
@@ -27,7 +28,7 @@ EFFICIENTNET = [  # H = W, C, R = S, stride
     *[(7, 1152, 5, 1), (7, 1152, 3, 1)],
 ]
 QUICK = [(28, 1, 32, 3, 1), (28, 32, 64, 3, 1), (14, 64, 128, 1, 1)]
-TINY = [(8, 16, 16, 3, 1), (8, 16, 32, 1, 1), (9, 8, 16, 3, 2)]
+TINY = [(8, 16, 16, 3, 1), (8, 16, 32, 1, 1), (9, 8, 16, 3, 2), (8, 16, 8, 1, 2)]
 DEPTHWISE = {"full": EFFICIENTNET, "quick": [(14, 64, 3, 1)], "tiny": [(8, 16, 3, 1), (9, 8, 5, 2)]}
 
 
@@ -43,8 +44,15 @@ def _case(op, N, H, C, K, R, stride, groups):
     padding = R // 2
     P = (H + 2 * padding - R) // stride + 1
     image, weight = (N, H, H, C), (K, R, R, C // groups)
-    elements = math.prod(image) + math.prod(weight) + N * P * P * K
-    passes = ("forward", "dgrad", "wgrad") if C > 3 else ("forward", "wgrad")
+    others = math.prod(weight) + N * P * P * K
+    covered = N * min(H, P * R) ** 2 * C  # windows do not overlap where R < stride
+    elements = {
+        "forward": covered + others,
+        "dgrad": math.prod(image) + others,
+        "wgrad": covered + others,
+    }
+    if C <= 3:  # pictures, which want no gradient
+        del elements["dgrad"]
 
     def run(F, x, w):
         return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
@@ -60,11 +68,11 @@ def _case(op, N, H, C, K, R, stride, groups):
         run=run,
         torch=torch,
         inputs=lambda: [normal(*image), normal(*weight, scale=(C // groups * R * R) ** -0.5)],
-        elements=dict.fromkeys(passes, elements),
+        elements=elements,
         extra={
             "dgrad": ((min(stride, R) ** 2 - 1) * N * P * P * K, 0),
             "wgrad": (0, 8 * math.prod(weight) if groups > 1 else 0),
         },
-        flops=dict.fromkeys(passes, 2 * N * P * P * math.prod(weight)),
+        flops=dict.fromkeys(elements, 2 * N * P * P * math.prod(weight)),
         matrix=groups == 1,
     )
