@@ -52,6 +52,7 @@ class Function:
       many gradients, zeros where none came.
     - A gradient may be `dy` itself or a view of it; never change `dy` or a saved array in place.
     - Arrays set as attributes are what the backward needs: a change of them in place is noticed.
+    - `no_kernel` says why an op has no native pair, where there is a reason.
     - `view = True` says that the output may share the first input's memory.
     """
 
@@ -62,6 +63,7 @@ class Function:
     outputs = 1
     view = False
     strided = False
+    no_kernel = ""  # why an op has none
     hooks = None
     spoiled = None  # which in-place op changed a saved output
     made_at = None  # where in the user's program, in anomaly mode

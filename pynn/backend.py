@@ -260,7 +260,7 @@ def _why_reference(op, arrays, on_cpu) -> str:
     if kernel_module("sim" if on_cpu else "cuda") is None:
         return f"pynn.{'_sim' if on_cpu else '_cuda'} was not built"
     if op.forward_native is None:
-        return "no kernel for this op"
+        return f"no kernel for this op{op.no_kernel and ': '}{op.no_kernel}"
     if not op.takes_native(arrays):
         return "no kernel for " + ", ".join(f"{a.dtype.name} {a.shape}" for a in arrays)
     return ""

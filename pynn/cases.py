@@ -153,8 +153,9 @@ def dropout():
 
 
 def loss():
-    """Losses of two arrays: values, totals in one part and in several; targets of every kind."""
+    """Losses of two arrays: values, totals in one part and in several; the likelihood of labels."""
     from pynn.functional import loss as ops
+    from pynn.functional.cross_entropy import NllLoss
 
     makers = [
         ops.MseLoss,
@@ -177,6 +178,11 @@ def loss():
     weighted = [(lambda: ops.BinaryCrossEntropyWithLogits("sum", weight, 2 * weight))]
     found += [(op, of_logits[-1:]) for op in weighted]
     found += [(lambda: ops.KlDiv("sum"), logs), (lambda: ops.HingeLoss("mean"), signs)]
+    label = np.array([4, 0, -1, 2, 4])
+    found += [
+        (lambda how=how, w=w: NllLoss(label, w, -1, how), [_normal((5, 7))])
+        for how, w in (("mean", None), ("sum", np.arange(7.0)), ("none", np.arange(7.0)))
+    ]
     found += [(lambda: ops.KlDivLog("sum"), [(x, np.log(t)) for x, t in logs])]
     return found
 

@@ -142,11 +142,17 @@ def _module(which):
 
 
 def _ops():
-    """{"native": ops with a hand-written kernel pair, "reference": ops that run as array text}."""
+    """{"native": ops with a hand-written kernel pair, "reference": ops that run as array text, with
+    the reason where there is one}.
+    """
     found = {"native": [], "reference": []}
     for name, kind in sorted({kind.__name__: kind for kind in _below(Function)}.items()):
-        if not name.startswith("_"):
-            found["native" if kind.forward_native is not None else "reference"].append(name)
+        if name.startswith("_") or not hasattr(kind, "forward"):
+            continue
+        if kind.forward_native is not None:
+            found["native"].append(name)
+        else:
+            found["reference"].append(name + f" ({kind.no_kernel})" * bool(kind.no_kernel))
     return found
 
 

@@ -410,6 +410,8 @@ def as_float(array, dtype=dtypes.float32):
 class ToDevice(Function):
     """y = x on another device;  dx = dy on x's."""
 
+    no_kernel = "a copy between host and device"
+
     def __init__(self, device):
         self.device = device
 

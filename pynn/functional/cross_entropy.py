@@ -236,9 +236,17 @@ class SoftCrossEntropy(_OfRows):
 class NllLoss(_OfRows):
     """y = -w_t x_t for log-probabilities x and labels t;  dx = -dy w_t at t, else 0."""
 
+    at = None  # labels of the rows and weights are made when a method needs them
+
     def __init__(self, labels, weight, ignore_index, reduction):
         self.labels, self.weight = labels, weight
         self.ignore_index, self.reduction = ignore_index, reduction
+
+    def look_up(self, C, dtype):
+        """The label of each row and its weight."""
+        self.at, kept = usable_labels("nll_loss", self.labels, C, self.ignore_index)
+        weight = None if self.weight is None else self.weight.astype(dtype, copy=False)
+        self.weights = row_weights(weight, self.at, kept, dtype)
 
     @quiet
     def forward(self, x):
@@ -246,21 +254,59 @@ class NllLoss(_OfRows):
         self.shape, self.dtype = x.shape, x.dtype
         rows = as_rows(x)
         R, C = rows.shape
-        self.at, self.kept = usable_labels("nll_loss", self.labels, C, self.ignore_index)
-        losses = -widen(rows[xp.arange(R), self.at])
-        w = None if self.weight is None else self.weight.astype(losses.dtype, copy=False)
-        self.weights = row_weights(w, self.at, self.kept, losses.dtype)
+        dtype = widen(rows[:0]).dtype
+        self.look_up(C, dtype)
+        losses = -rows[xp.arange(R), self.at].astype(dtype)
         if self.weights is not None:
             losses = xp.where(self.weights == 0, 0, losses * self.weights).astype(losses.dtype)
         return self.reduce(losses, self.weights)
 
     @quiet
     def backward(self, dy):
-        xp, R = array_module(dy), self.at.size
+        xp, R = array_module(dy), self.labels.size
+        if self.at is None:
+            self.look_up(self.shape[-1], dy.dtype)
         dx = xp.zeros((R, self.shape[-1]), self.dtype)
         hit = -self.spread(dy, R)
         dx[xp.arange(R), self.at] = hit if self.weights is None else hit * self.weights
         return dx.reshape(self.shape)
+
+    def forward_native(self, x):
+        """On a GPU a label out of range gives NaN: to raise, the host would have to wait for it."""
+        xp = array_module(x)
+        self.shape, self.dtype = x.shape, x.dtype
+        rows = as_rows(x)
+        R, C = rows.shape
+        if device_of(x) == "cpu":
+            self.look_up(C, np.float32)
+        losses = xp.empty((2, R), np.float32)
+        native.nll_fwd(rows, *self.labelled(xp), losses, self.ignored())
+        if self.reduction == "none":
+            self.divisor = 1.0
+            return losses[0].reshape(self.shape[:-1])
+        y, self.divisor = xp.empty(1, np.float32), xp.empty(1, np.float32)
+        weights = losses[1, : None if self.reduction == "mean" else 0]
+        native.loss_total(losses[0], weights, y, self.divisor)
+        return y.reshape(())
+
+    def backward_native(self, dy):
+        xp, divisor = array_module(dy), self.divisor
+        if not hasattr(divisor, "dtype"):
+            divisor = xp.full(1, divisor, np.float32)
+        dx = xp.empty(self.shape, self.dtype)
+        inputs = *self.labelled(xp), dy.reshape(-1), divisor
+        native.nll_bwd(*inputs, as_rows(dx), self.ignored())
+        return dx
+
+    def labelled(self, xp):
+        """Labels (R,) and the classes' weights, empty where there are none."""
+        weight = xp.empty(0, np.float32) if self.weight is None else self.weight
+        return xp.ascontiguousarray(self.labels.reshape(-1)), xp.ascontiguousarray(
+            weight, np.float32
+        )
+
+    def ignored(self):
+        return np.iinfo(np.int64).min if self.ignore_index is None else int(self.ignore_index)
 
 
 class MultiMarginLoss(_OfRows):

@@ -14,6 +14,8 @@ class WeightNorm(Function):
     Salimans and Kingma 2016, arXiv:1602.07868.
     """
 
+    no_kernel = "once a step, over one weight"
+
     def __init__(self, dim):
         self.dim = dim
 
@@ -52,6 +54,8 @@ class SpectralNorm(Function):
     u and v are constants, about W's first singular vectors, so that s is about its greatest gain;
     dW = (dY - (sum dY Y) u v^T) / s.  Miyato et al. 2018, arXiv:1802.05957.
     """
+
+    no_kernel = "once a step, over one weight"
 
     def __init__(self, u, v, dim, eps):
         self.u, self.v, self.dim, self.eps = u, v, dim, eps
