@@ -7,13 +7,11 @@
 //   NaN in x gives NaN in y. The backward reads y where f' is cheaper from it: exp, sqrt, rsqrt.
 //
 //   layout, tile picture and bytes: common/map.cuh    bound: memory; issue for sin, cos in 16 bits
-//
-// ptxas: spills allowed, 4 bytes in sin and cos of 16-bit types: a convergence barrier of sinf's
-// divergent path for large x, which ptxas keeps on the stack
 
 #include <cmath>
 
 #include "kernels/elementwise/activation.cuh"
+#include "kernels/elementwise/sine.cuh"
 
 #include "common/check.h"
 #include "common/export.h"
@@ -48,12 +46,12 @@ struct Square {
   __device__ static float bwd(float x, float dy) { return dy * (2.f * x); }
 };
 struct Sin {
-  __device__ static float fwd(float x) { return sinf(x); }
-  __device__ static float bwd(float x, float dy) { return dy * cosf(x); }
+  __device__ static float fwd(float x) { return sine::sin(x); }
+  __device__ static float bwd(float x, float dy) { return dy * sine::cos(x); }
 };
 struct Cos {
-  __device__ static float fwd(float x) { return cosf(x); }
-  __device__ static float bwd(float x, float dy) { return -(dy * sinf(x)); }
+  __device__ static float fwd(float x) { return sine::cos(x); }
+  __device__ static float bwd(float x, float dy) { return -(dy * sine::sin(x)); }
 };
 struct Abs {
   __device__ static float fwd(float x) { return fabsf(x); }

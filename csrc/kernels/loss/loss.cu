@@ -209,9 +209,10 @@ __global__ void __launch_bounds__(THREADS)
   });
   Vec<T, WIDTH> out_x;
   Vec<T, WIDTH> out_t;
+  float const all = dy[0] / terms.divisor;
 #pragma unroll
   for (int k = 0; k < WIDTH; ++k) {
-    float const g = i + k < terms.n ? dy[(i + k) * dy_stride] / terms.divisor : 0.f;
+    float const g = dy_stride == 0 || i + k >= terms.n ? all : dy[i + k] / terms.divisor;
     out_x.at[k] = static_cast<T>(beside.w[k] * slopes[k].x * g);
     out_t.at[k] = static_cast<T>(beside.w[k] * slopes[k].t * g);
   }
