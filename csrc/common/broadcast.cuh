@@ -25,6 +25,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>
@@ -165,6 +166,24 @@ __device__ inline Offsets<INPUTS> find_offsets(AxesOnDevice<INPUTS> const& axes)
   return offsets;
 }
 
+// A vector of one value; of 16-bit types made word by word, which spares the halves of registers.
+template <int WIDTH, typename T>
+__device__ inline Vec<T, WIDTH> repeat_vec(T value) {
+  Vec<T, WIDTH> vec;
+  if constexpr (sizeof(T) == 2 && WIDTH % 2 == 0) {
+    uint16_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    uint32_t words[WIDTH / 2];
+#pragma unroll
+    for (int i = 0; i < WIDTH / 2; ++i) words[i] = bits * 0x10001u;
+    std::memcpy(&vec, words, sizeof vec);
+  } else {
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) vec.at[i] = value;
+  }
+  return vec;
+}
+
 // The vectors of this thread in operand K; one element, repeated, where the last stride is 0.
 template <int WIDTH, int K, int INPUTS, typename T>
 __device__ inline MapTile<T, WIDTH> load_repeated(AxesOnDevice<INPUTS> const& axes,
@@ -177,9 +196,7 @@ __device__ inline MapTile<T, WIDTH> load_repeated(AxesOnDevice<INPUTS> const& ax
     if (map_index<WIDTH>(l) + WIDTH > n) break;
     T const* const p = x + offsets.at[l][K];
     if (repeats) {
-      T const value = *p;
-#pragma unroll
-      for (int i = 0; i < WIDTH; ++i) tile.load[l].at[i] = value;
+      tile.load[l] = repeat_vec<WIDTH>(*p);
     } else {
       tile.load[l] = load_vec<WIDTH>(p);
     }

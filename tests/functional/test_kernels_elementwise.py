@@ -11,7 +11,7 @@ import pynn.functional as F
 from pynn import backend
 from pynn.functional import arithmetic, shape
 from pynn.functional.broadcast import sum_to_native
-from pynn.testing import check
+from pynn.testing import at_most_twice, check, forward
 
 sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
 
@@ -180,6 +180,18 @@ def test_a_step_of_arithmetic_runs_on_kernels_alone(monkeypatch):
     monkeypatch.undo()
     for a, b in zip(ours, loss(), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-2, atol=1e-2)  # through bfloat16
+
+
+def test_sine_and_cosine_of_every_magnitude():
+    rng = np.random.default_rng(8)
+    x = np.exp(rng.uniform(np.log(1e-30), np.log(3.4e38), 20_000)) * rng.choice([-1, 1], 20_000)
+    x = np.concatenate([x, [0, -0.0, 65536, -65535.9, np.finfo(np.float32).max]]).astype(np.float32)
+    for op in (arithmetic.Sin, arithmetic.Cos):
+        (wanted,), _ = forward(op, [x.astype(np.float64)])
+        (reference,), _ = forward(op, [x])
+        (got,), _ = forward(op, [x], native=True)
+        at_most_twice(op.__name__, [got], [reference], [wanted])
+        assert (np.signbit(got) == np.signbit(wanted)).all()
 
 
 def test_a_dtype_without_kernels_says_so():

@@ -9,8 +9,6 @@
 //   layout and tile picture: common/broadcast.cuh, common/map.cuh    bound: memory
 //   bytes  where_fwd n (3 sizeof(T) + 1)    where_bwd n (2 sizeof(T) + 1)
 //          cast n (sizeof(x) + sizeof(y))
-//
-// ptxas: spills allowed, 4 bytes in the f16 choice for sm_90: condition bytes packed by ptxas
 
 #include "common/broadcast.cuh"
 #include "common/check.h"
