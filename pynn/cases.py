@@ -91,7 +91,7 @@ def reduce():
 
 
 def softmax():
-    """Rows within a warp, within a block, and longer; cross entropy with all that it takes."""
+    """Rows within a warp, a block and a cluster; cross entropy with all that it takes."""
     from pynn.functional.cross_entropy import CrossEntropy
     from pynn.functional.softmax import LogSoftmax, Softmax
 
@@ -99,7 +99,7 @@ def softmax():
     cases = [_normal(shape) for shape in shapes]
     found = [(lambda: Softmax(-1), cases), (lambda: LogSoftmax(-1), cases)]
     rng = np.random.default_rng(1)
-    for rows, classes in [(5, 3), (33, 10), (7, 129), (2, 1030)]:
+    for rows, classes in [(5, 3), (33, 10), (7, 129), (2, 1030), (2, 33_000)]:
         labels = rng.integers(0, classes, rows)
         labels[0] = -100
         weight = rng.uniform(0.5, 2, classes).astype(np.float32)
@@ -120,7 +120,7 @@ def norm():
     from pynn.functional.channel_norm import BatchNorm, BatchNormEval, GroupNorm
     from pynn.functional.row_norm import AddLayerNorm, AddRMSNorm, LayerNorm, RMSNorm
 
-    rows = [(5, 31), (3, 33), (9, 128), (2, 1025)]
+    rows = [(5, 31), (3, 33), (9, 128), (2, 1025), (1, 16_640)]
     images = [(3, 4, 5, 6), (2, 3, 3, 32)]
     found = []
     for shape in rows:

@@ -17,7 +17,8 @@
 //        32 x 4             2,048                    longer rows: false
 //       128 x 4             8,192
 //       512 x 4            32,768
-//      1024 x ...           LONGEST elements    longer rows: false, to be read more than once
+//      1024 x ...           LONGEST elements    longer rows: false, to be held by a cluster
+//                                              (common/cluster_row.cuh) or read more than once
 //
 //   LONGEST is what a kernel can hold: 1024 threads have 64 registers each, and the compiler keeps
 //   16-bit elements as the f32 it computes with: 32 a thread fit, or 16 each of two rows.

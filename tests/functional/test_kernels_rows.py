@@ -83,7 +83,13 @@ def test_softmax_of_rows_of_every_length(op, dtype):
     agrees(op, misaligned(normal((2, 2064), dtype)))
 
 
-@pytest.mark.parametrize("dtype, n", [("float32", 12288), ("float32", 2051), ("float16", 262144)])
+# on chip; by a CTA alone, scalars; by clusters of 2 (gradient: 4) and 4 (8) CTAs; by 8 forward and
+# by a CTA alone back; by a CTA alone
+LONG = [("float32", 12_288), ("float32", 2051), ("float32", 40_000), ("bfloat16", 131_072)]
+LONG += [("float16", 262_144), ("float32", 262_148)]
+
+
+@pytest.mark.parametrize("dtype, n", LONG)
 @pytest.mark.parametrize("op", SOFTMAX)
 def test_softmax_of_a_long_row(op, dtype, n):
     agrees(op, normal((1, n), dtype))
@@ -275,8 +281,12 @@ def test_cross_entropy_of_a_long_row(dtype, C):
 
 
 def test_clusters_give_the_same_bits_in_every_order_of_threads():
-    x = normal((2, 66_000), "float32")
+    x, residual = normal((2, 66_000), "float32"), normal((2, 66_000), "float32", 1, 4)
     same_in_every_order(lambda: agrees(loss(np.array([5, 65_000]), 66_000), x))
+    same_in_every_order(lambda: agrees(SOFTMAX[1], x))
+    same_in_every_order(
+        lambda: agrees(lambda: AddLayerNorm(True, 1, EPS, False, False), x, residual)
+    )
 
 
 def test_the_gradient_comes_out_of_the_forward_pass():
@@ -387,7 +397,10 @@ def test_row_norms_of_every_length(name, dtype):
 
 
 @pytest.mark.parametrize("name", ROW_NORMS)
-@pytest.mark.parametrize("dtype, C", [("float32", 12_000), ("float32", 9001), ("float16", 262_144)])
+@pytest.mark.parametrize(
+    "dtype, C",
+    [("float32", 12_000), ("float32", 9001), ("bfloat16", 40_000), ("float16", 262_144)],
+)
 def test_row_norms_of_a_long_row(name, dtype, C):
     agrees(ROW_NORMS[name], *inputs_of(name, (2 if C < 20_000 else 1, C), dtype))
 

@@ -15,10 +15,10 @@
 //              ...                                                      ─┘        │
 //              a second kernel: sums over P in a fixed order  ──► dw, db ◄────────┘
 //
-//   long     more elements: a CTA of 1024 threads a row reads it twice, and dw, db come from a pass
-//            down the columns
+//   long     more elements: dx of up to 131,072 by a cluster (row_norm_sm90.cu), else a CTA of 1024
+//            threads a row reads it twice; dw, db come from a pass down the columns
 //
-//   bytes   sizeof(T) 3 R C + 16 R + 16 P C, and R C for dsum;  long: 7 R C
+//   bytes   sizeof(T) 3 R C + 16 R + 16 P C, and R C for dsum;  long: 5 R C, and 7 R C without clusters
 //   FLOPs   about 14 an element     bound: memory
 //   deterministic: P depends on the shape and the workspace, never on the device
 
@@ -27,6 +27,7 @@
 
 #include "kernels/norm/row_norm.cuh"
 
+#include "common/chip.h"
 #include "common/column.cuh"
 #include "common/dispatch.h"
 #include "common/export.h"
@@ -35,32 +36,6 @@
 namespace pynn::norm {
 
 inline constexpr int HELD = 16;  // elements of a thread
-
-template <typename T>
-struct Gradient {
-  T const* x;
-  T const* dy;
-  T const* dsum;       // null: x was normalized alone
-  double const* mean;  // null: rms
-  double const* rstd;
-  T const* weight;  // null: 1
-  int64_t rows;
-  int64_t n;
-  T* dx;         // null: not wanted
-  float* parts;  // (teams, 2, n), or null: dw and db are not wanted
-
-  __device__ Standardize xhat(int64_t row) const {
-    return Standardize(mean ? mean[row] : 0., rstd[row]);
-  }
-  // From the sums of g and of g times rough xhat over the row.
-  __device__ Slope slope(Standardize const& xhat, TwoSums<Sum> const& sums) const {
-    double const count = static_cast<double>(n);
-    double const sum_g = sums.first.wide();
-    double const sum_g_xhat = xhat.whole(sums.second.wide(), sum_g);
-    return Slope(xhat, mean ? sum_g / count : 0., sum_g_xhat / count);
-  }
-  __device__ float w(int64_t c) const { return weight ? static_cast<float>(weight[c]) : 1.f; }
-};
 
 template <typename T, int WIDTH, int THREADS>
 __global__ void __launch_bounds__(ROW_CTA<THREADS>) row_norm_bwd_kernel(Gradient<T> p, int teams) {
@@ -216,7 +191,10 @@ int64_t choose_bwd(char const* op, cudaStream_t stream, Gradient<T> p, int64_t m
   if (p.n <= 128 * HELD) return run.template operator()<128>(512);
   if (p.n <= 512 * HELD) return run.template operator()<512>(256);
 
-  if (p.dx != nullptr) {
+  bool const cluster = WIDTH > 1 && chip().major >= 9 && p.n <= CLUSTER_ROW;
+  if (p.dx != nullptr && cluster) {
+    bwd_cluster(op, stream, p);
+  } else if (p.dx != nullptr) {
     launch(row_norm_bwd_long_kernel<T, WIDTH>, row_grid<LONG_THREADS>(op, p.rows), LONG_THREADS, 0,
            stream, p);
   }

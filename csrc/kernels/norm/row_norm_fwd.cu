@@ -11,7 +11,8 @@
 //   on chip  a row stays in the registers of its team (common/row.cuh): its mean, then the moments
 //            of d = x - mean, whose own mean corrects both (Chan, Golub, LeVeque 1983). Where f32
 //            cannot hold the squares, the moments are taken again in f64, from the same registers.
-//   long     more elements: a CTA of 1024 threads reads the row three times
+//   cluster  rows of up to 131,072 elements: row_norm_sm90.cu
+//   long     longer rows, or before sm_90: a CTA of 1024 threads reads the row three times
 //
 //   bytes   sizeof(T) 2 R C + 16 R, with a residual 4 R C;  long: 4 R C, with a residual 8 R C
 //   FLOPs   about 8 an element     bound: memory
@@ -23,89 +24,12 @@
 
 #include "kernels/norm/row_norm.cuh"
 
+#include "common/chip.h"
 #include "common/dispatch.h"
 #include "common/export.h"
 #include "common/shared.cuh"
 
 namespace pynn::norm {
-
-// What is added to x, and where the rounded sum goes; null: nothing is added.
-template <typename T>
-struct Addition {
-  T const* residual;
-  T* sum;
-
-  __device__ Addition at(int64_t offset) const {
-    return residual == nullptr ? *this : Addition{residual + offset, sum + offset};
-  }
-};
-
-// A row, or the unrounded sum of two, in f32.
-template <typename T, int WIDTH, int THREADS, int VECS>
-struct Held {
-  using Lane = Row<T, WIDTH, THREADS, VECS>;
-  float values[VECS][WIDTH];
-
-  __device__ void load(T const* x, T const* residual, int n) {
-    Lane rx;
-    Lane rr{};
-    rx.load(x, n);
-    if (residual != nullptr) rr.load(residual, n);
-#pragma unroll
-    for (int v = 0; v < VECS; ++v) {
-#pragma unroll
-      for (int k = 0; k < WIDTH; ++k) {
-        values[v][k] = residual != nullptr ? rx(v, k) + rr(v, k) : rx(v, k);
-      }
-    }
-  }
-  __device__ float operator()(int v, int k) const { return values[v][k]; }
-};
-
-struct RowStatistics {
-  double* mean;
-  double* rstd;
-};
-
-// mean and variance of a row from its three sums; in f64 for the caller to round.
-struct RowMoments {
-  double mean;
-  double variance;
-};
-
-// The moments of a row; fold(start, f) is this thread's sum of f(x), reduce the team's sum.
-template <bool CENTRED, typename Fold, typename Reduce>
-__device__ RowMoments row_moments(int64_t n, float eps, Fold fold, Reduce reduce) {
-  float const count = static_cast<float>(n);
-  float high = 0.f;
-  if constexpr (CENTRED) {
-    Sum const sum = reduce(Sum(fold(0.f, [](float x) { return x; })));
-    high = sum.value() / count;
-  }
-  TwoSums<float> part{0.f, 0.f};
-  part = fold(part, [&](float x) {
-    float const d = x - high;
-    return TwoSums<float>{d, d * d};
-  });
-  TwoSums<Sum> const sums = reduce(TwoSums<Sum>{Sum(part.first), Sum(part.second)});
-  float const low = CENTRED ? sums.first.value() / count : 0.f;
-  float const variance = Max{}(sums.second.value() / count - low * low, 0.f);
-  if (in_range(variance + eps)) return {double{high} + low, variance};
-
-  // once more in f64
-  double mean = 0.;
-  if constexpr (CENTRED) {
-    mean = reduce(fold(0., [](float x) { return double{x}; })) / static_cast<double>(n);
-  }
-  double const squares = reduce(fold(0., [&](float x) { return (x - mean) * (x - mean); }));
-  return {mean, squares / static_cast<double>(n)};
-}
-
-__device__ inline double inverse_root(double variance, float eps) {
-  double const v = variance + eps;
-  float const narrow = static_cast<float>(v);
-  return in_range(narrow) ? 1.f / sqrtf(narrow) : 1. / sqrt(v);
-}
 
 template <typename Kind, typename T, int WIDTH, int THREADS, int VECS>
 __global__ void __launch_bounds__(ROW_CTA<THREADS>)
@@ -204,8 +128,11 @@ void choose_fwd(char const* op, cudaStream_t stream, T const* x, Addition<T> add
            statistics);
   });
   if (fits) return;
-  auto const kernel = row_is_vec<T>(n, aligned)
-                          ? row_norm_fwd_long_kernel<Kind, T, VEC_BYTES / sizeof(T)>
+  bool const vec = row_is_vec<T>(n, aligned);
+  if (vec && chip().major >= 9 && n <= CLUSTER_ROW) {
+    return fwd_cluster<Kind>(op, stream, x, add, rows, n, eps, affine, y, statistics);
+  }
+  auto const kernel = vec ? row_norm_fwd_long_kernel<Kind, T, VEC_BYTES / sizeof(T)>
                           : row_norm_fwd_long_kernel<Kind, T, 1>;
   launch(kernel, row_grid<LONG_THREADS>(op, rows), LONG_THREADS, 0, stream, x, add, n, eps, affine,
          y, statistics);

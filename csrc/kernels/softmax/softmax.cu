@@ -9,8 +9,10 @@
 //
 //   on chip  common/row.cuh: a row stays in the registers of its team; max, then s, then y, with
 //            the exponentials taken twice rather than kept
-//   long     rows of more than 32,768 elements (gradient: 16,384), or not in 16-byte steps and more
-//            than 2,048: one CTA of 1024 threads a row, (max, s) online in one pass, y in a second
+//   cluster  rows of up to 262,144 elements (gradient: 131,072): softmax_sm90.cu
+//   long     longer rows, rows of more than 32,768 elements (gradient: 16,384) before sm_90, or not
+//            in 16-byte steps and more than 2,048: one CTA of 1024 threads a row, (max, s) online in
+//            one pass, y in a second
 //
 //               row     ┌────────┬────────┬────────┬───┐
 //               pass 1  │ chunk ─┼► (max, s) of each thread, then of the CTA
@@ -25,69 +27,18 @@
 
 #include <cmath>
 
+#include "kernels/softmax/softmax.cuh"
+
 #include "common/array.h"
+#include "common/chip.h"
 #include "common/dispatch.h"
 #include "common/export.h"
-#include "common/row.cuh"
 #include "common/shared.cuh"
 
 namespace pynn::softmax {
 
 inline constexpr int LONG_THREADS = 1024;
 inline constexpr int LONG_VECS = 4;
-
-// The quotient is a product with 1/sum and one step of Newton's: the bits of a division, in three
-// instructions without its slow path.
-struct Softmax {
-  float peak;
-  float sum;
-  float inverse;
-  __device__ Softmax(float max, float total)
-      : peak(max), sum(total == 0.f ? 1.f : total), inverse(1.f / sum) {}
-  __device__ float operator()(float x) const {
-    float const e = expf(x - peak);
-    float const y = e * inverse;
-    return fmaf(fmaf(-y, sum, e), inverse, y);
-  }
-};
-
-struct LogSoftmax {
-  float peak;
-  float log_sum;
-  __device__ LogSoftmax(float max, float sum) : peak(max), log_sum(sum == 0.f ? 0.f : logf(sum)) {}
-  __device__ float operator()(float x) const { return x - peak - log_sum; }
-};
-
-// A gradient has a State, summed over the row: Part over a thread's elements, State over threads.
-struct SoftmaxGradient {
-  using Part = float;
-  using State = Sum;
-  __device__ static Part term(float y, float dy) { return y * dy; }
-  __device__ static float dx(float y, float dy, State const& dot) { return y * (dy - dot.value()); }
-};
-
-struct LogSoftmaxGradient {
-  struct Part {
-    float sum = 0.f;
-    float max = -INFINITY;
-    __device__ Part operator+(Part b) const { return {sum + b.sum, Max{}(max, b.max)}; }
-  };
-  struct State {
-    Sum sum;
-    float max = -INFINITY;
-    __device__ State() {}
-    __device__ State(Part part) : sum(part.sum), max(part.max) {}
-    __device__ State operator+(State b) const {
-      b.sum = sum + b.sum;
-      b.max = Max{}(max, b.max);
-      return b;
-    }
-  };
-  __device__ static Part term(float y, float dy) { return {dy, y}; }
-  __device__ static float dx(float y, float dy, State const& row) {
-    return row.max == -INFINITY ? 0.f : dy - expf(y) * row.sum.value();
-  }
-};
 
 template <typename Op, typename T, int WIDTH, int THREADS, int VECS>
 __global__ void __launch_bounds__(ROW_CTA<THREADS>)
@@ -208,8 +159,11 @@ void choose_fwd(char const* name, cudaStream_t stream, T const* x, int64_t rows,
            ROW_CTA<THREADS>, 0, stream, x, rows, static_cast<int>(n), y);
   });
   if (fits) return;
-  auto const kernel = row_is_vec<T>(n, aligned)
-                          ? softmax_fwd_long_kernel<Op, T, VEC_BYTES / sizeof(T)>
+  bool const vec = row_is_vec<T>(n, aligned);
+  if (vec && chip().major >= 9 && n <= CLUSTER_ROW) {
+    return fwd_cluster<Op>(name, stream, x, rows, n, y);
+  }
+  auto const kernel = vec ? softmax_fwd_long_kernel<Op, T, VEC_BYTES / sizeof(T)>
                           : softmax_fwd_long_kernel<Op, T, 1>;
   launch(kernel, row_grid<LONG_THREADS>(name, rows), LONG_THREADS, 0, stream, x, n, y);
 }
@@ -223,8 +177,11 @@ void choose_bwd(char const* name, cudaStream_t stream, T const* y, T const* dy, 
            ROW_CTA<THREADS>, 0, stream, y, dy, rows, static_cast<int>(n), dx);
   });
   if (fits) return;
-  auto const kernel = row_is_vec<T>(n, aligned)
-                          ? softmax_bwd_long_kernel<Gradient, T, VEC_BYTES / sizeof(T)>
+  bool const vec = row_is_vec<T>(n, aligned);
+  if (vec && chip().major >= 9 && n <= CLUSTER_ROW / 2) {
+    return bwd_cluster<Gradient>(name, stream, y, dy, rows, n, dx);
+  }
+  auto const kernel = vec ? softmax_bwd_long_kernel<Gradient, T, VEC_BYTES / sizeof(T)>
                           : softmax_bwd_long_kernel<Gradient, T, 1>;
   launch(kernel, row_grid<LONG_THREADS>(name, rows), LONG_THREADS, 0, stream, y, dy, n, dx);
 }
