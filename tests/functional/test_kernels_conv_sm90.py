@@ -83,6 +83,7 @@ CASES = {
     "stride 8": (1, 17, 16, 8, 16, (3, 3), 8, 1),
     "a line, dilated": (1, 1, 40, 24, 16, (1, 7), 1, (0, 9), (1, 3)),
     "negative padding of dgrad": (1, 3, 3, 8, 8, (2, 2), 1, 3),
+    "columns beyond the last tap, far apart": (1, 130, 1, 8, 8, (2, 1), 1, 0, (120, 1)),
     "groups of 64": (1, 6, 6, 128, 128, (3, 3), (1, 2), (2, 1), (2, 1), 2),
 }
 

@@ -194,7 +194,7 @@ class ConvPlan<PASS, TILE>::PixelLoader {
     int const first = static_cast<int>(work.n0 / 64) + rank * BOXES;
 #pragma unroll
     for (int i = 0; i < BOXES; ++i) {
-      int const tap = (first + i) / plan.blocks;
+      int const tap = min((first + i) / plan.blocks, plan.shape.taps() - 1);  // D may end before
       channel_[i] = work.group * plan.depth + (first + i) % plan.blocks * 64;
       offset_h_[i] = static_cast<uint16_t>(plan.rows.offset(0, tap / plan.shape.S));
       offset_w_[i] = static_cast<uint16_t>(plan.columns.offset(0, tap % plan.shape.S));
