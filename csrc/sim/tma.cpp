@@ -291,6 +291,12 @@ void bulk_tensor_load_im2col(uint32_t dst, const TensorMap& map, uint32_t bar, u
                              Coordinates at, Coordinates taps, Where where) {
   const char* what = "cp.async.bulk.tensor (im2col load)";
   check_map(what, map, true, at, where);
+  const int limit = 1 << 16 / taps.size();  // 16 bits in all
+  for (const int tap : taps)
+    if (tap >= limit)
+      fail(std::string(what) + ": expected offsets below " + std::to_string(limit) + " in " +
+               std::to_string(taps.size()) + " dimensions, got " + std::to_string(tap),
+           where);
   const uint32_t bytes = box_bytes(map);
   const Index from = index_of(at), tap = index_of(taps);
   load(

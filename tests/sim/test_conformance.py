@@ -10,7 +10,9 @@ With PYNN_SIM_TEST_VARIANT=gpu the same tests compile with nvcc and run on the d
 """
 
 import hashlib
+import itertools
 import json
+import math
 import os
 from pathlib import Path
 
@@ -301,6 +303,61 @@ def test_tma_im2col(stride, tap):
         i64(*start), i64(*tap), len(out), out,
     )  # fmt: skip
     check(f"tma.im2col.{stride}.{tap[0]}{tap[1]}", out, expected.view(np.uint8).ravel())
+
+
+def im2col(x, lower, upper, steps, first, pixels, channel, channels, taps):
+    """Column of `pixels` windows from the one numbered `first` on; spatial axes as x has them."""
+    *axes, n = (range(a, size + b, s) for a, size, b, s in zip(
+        (*lower, 0), (*x.shape[1:-1], x.shape[0]), (*upper, 0), (*steps, 1), strict=True
+    ))  # fmt: skip
+    windows = list(itertools.product(n, *axes))[first : first + pixels]
+    out = np.zeros((pixels, channels), x.dtype)
+    for row, (image, *start) in zip(out, windows, strict=False):
+        at = [a + t for a, t in zip(start, taps, strict=True)]
+        if all(0 <= a < size for a, size in zip(at, x.shape[1:-1], strict=True)):
+            some = x[(image, *at)][channel : channel + channels]
+            row[: len(some)] = some
+    return out, windows[0]
+
+
+# shape of x, lower, upper, steps, taps: spatial axes in the order of x
+IM2COL = {
+    "3d": ((3, 9, 24), (-2,), (1,), (2,), (3,)),
+    "3d.far": ((2, 700, 16), (-300,), (200,), (1,), (600,)),
+    "4d.inside": ((2, 6, 7, 24), (1, -1), (-2, 1), (1, 1), (0, 1)),
+    "4d.unlike": ((3, 5, 9, 16), (-3, 0), (0, 2), (3, 2), (4, 6)),
+    "5d": ((2, 3, 4, 5, 16), (-1, 0, -2), (0, 1, 2), (1, 2, 1), (1, 0, 3)),
+}
+
+
+@pytest.mark.parametrize("name", IM2COL)
+def test_tma_im2col_of_each_rank(name):
+    """Corners inside and outside the image, unlike strides, channels and images past the end."""
+    shape, lower, upper, steps, taps = IM2COL[name]
+    x = (np.arange(np.prod(shape)) % 250 + 1).reshape(shape).astype(np.float16)
+    pixels, channels, channel = 24, 16, 8
+    count = math.prod(
+        len(range(a, n + b, s)) for a, n, b, s in zip(lower, shape[1:-1], upper, steps, strict=True)
+    )
+    first = (shape[0] - 1) * count - 10  # from within the last image but one
+    expected, (image, *start) = im2col(
+        x, lower, upper, steps, first, pixels, channel, channels, taps
+    )
+    out = np.zeros(expected.nbytes, np.uint8)
+    lib90().call(
+        "tma_load_im2col", TENSOR_MAP_TYPE["f16"], len(shape), x, i64(*shape[::-1]),
+        i64(*x.strides[::-1]), i64(*lower[::-1]), i64(*upper[::-1]), i64(1, *steps[::-1], 1),
+        channels, pixels, i64(channel, *start[::-1], image), i64(*taps[::-1]), len(out), out,
+    )  # fmt: skip
+    check(f"tma.im2col.{name}", out, expected.view(np.uint8).ravel())
+
+
+def test_multicast_im2col():
+    x = (np.arange(256) % 250 + 1).reshape(1, 4, 4, 16).astype(np.float16)
+    out = np.zeros((4, 512), np.uint8)
+    lib90().call("multicast_im2col", x, out)
+    column, _ = im2col(x, (-1, -1), (-1, -1), (1, 1), 0, 16, 0, 16, (1, 2))
+    check("tma.multicast.im2col", out, np.tile(column.view(np.uint8).ravel(), (4, 1)))
 
 
 def test_multicast():

@@ -121,6 +121,7 @@ SM90 = [
         "plain",
         r"multicast mask 0x4 names block 2, expected one of the cluster's 2",
     ),
+    ("tap_too_far", "plain", r"expected offsets below 256 in 2 dimensions, got 256"),
     ("read_after_peer_exit", "plain", r"ld.shared::cluster: block 0 of the cluster has exited"),
     ("no_cluster_barrier", "race", r'data race in shared memory, byte 0 of "value"'),
     ("wait_without_arrive", "plain", r"barrier.cluster.wait: the thread has not arrived"),

@@ -1,4 +1,5 @@
-// conformance_sm90.cu — each instruction of sm_90a alone: stmatrix, mbarrier, TMA, wgmma, clusters. See conformance.cu.
+// conformance_sm90.cu — each instruction of sm_90a alone: stmatrix, mbarrier,
+// TMA, wgmma, clusters. See conformance.cu.
 
 #include <utility>
 
@@ -35,7 +36,8 @@ __global__ void stmatrix_kernel(const uint32_t* in, uint16_t* out) {
   for (int c = 0; c < 8; ++c) out[lane * 8 + c] = tile[lane][c];
 }
 
-// Two arrivals and 32 bytes make a phase; what test_wait says of parity 0 and 1 after each step.
+// Two arrivals and 32 bytes make a phase; what test_wait says of parity 0 and 1
+// after each step.
 __global__ void mbarrier_kernel(const int* source, int* out) {
   auto& bar = shared<uint64_t, "bar">();
   auto& box = shared<int[8], "box">();
@@ -118,7 +120,9 @@ __global__ void tma_store_kernel(const __grid_constant__ TensorMap map, int x, i
   ptx::cp_async_bulk_wait_group<0>();
 }
 
-// Each of 4 CTAs loads a quarter of the source into all of them; out (4, 256): what each has in the end.
+// Each of 4 CTAs loads a quarter of the source into all of them; out (4, 256):
+// what each has in the end.
+template <bool IM2COL>
 __global__ void multicast_kernel(const __grid_constant__ TensorMap map, uint8_t* out) {
   auto& tile = shared<uint8_t[4][128], "tile", 128>();
   auto& bar = shared<uint64_t, "bar">();
@@ -131,7 +135,14 @@ __global__ void multicast_kernel(const __grid_constant__ TensorMap map, uint8_t*
   ptx::barrier_cluster_arrive();
   ptx::barrier_cluster_wait();
   if (threadIdx.x == 0) {
-    ptx::cp_async_bulk_tensor_load_multicast(ptx::smem_u32(tile[rank]), map, b, 0xF, rank * 128);
+    const uint32_t s = ptx::smem_u32(tile[rank]);
+    if constexpr (IM2COL) {  // row `rank` of the windows, at the tap in column
+                             // 2, row 1
+      ptx::cp_async_bulk_tensor_load_im2col_multicast_4d(s, map, b, 0xF, 0, -1, int(rank) - 1, 0, 2,
+                                                         1);
+    } else {
+      ptx::cp_async_bulk_tensor_load_multicast(s, map, b, 0xF, rank * 128);
+    }
   }
   ptx::mbarrier_wait_parity(b, 0);
   for (int i = threadIdx.x; i < 512; i += 32) out[rank * 512 + i] = tile[i / 128][i % 128];
@@ -139,7 +150,8 @@ __global__ void multicast_kernel(const __grid_constant__ TensorMap map, uint8_t*
   ptx::barrier_cluster_wait();
 }
 
-// Ring of 4 CTAs: each writes into its right neighbour, reads its left one's own value; out (4, 4)
+// Ring of 4 CTAs: each writes into its right neighbour, reads its left one's
+// own value; out (4, 4)
 __global__ void cluster_kernel(uint32_t* out) {
   auto& box = shared<uint32_t[2], "box">();
   const uint32_t rank = ptx::cluster_ctarank(), n = ptx::cluster_nctarank();
@@ -155,8 +167,9 @@ __global__ void cluster_kernel(uint32_t* out) {
   for (int i = 0; i < 4; ++i) out[rank * 4 + i] = values[i];
 }
 
-// image: the bytes of shared memory, which the descriptors' addresses count from.  d (128, N/2) in and out;
-// a (128, 4) registers, or nullptr for A in shared memory
+// image: the bytes of shared memory, which the descriptors' addresses count
+// from.  d (128, N/2) in and out; a (128, 4) registers, or nullptr for A in
+// shared memory
 template <class T, int N, ptx::Major A, ptx::Major B>
 __global__ void wgmma_kernel(const uint8_t* image, uint32_t bytes, uint64_t desc_a, uint64_t desc_b,
                              const uint32_t* a, float* d, bool accumulate) {
@@ -307,7 +320,24 @@ extern "C" const char* multicast(void* x, uint8_t* out) {
     t.address = x;
     t.dims[0] = 512;
     t.box[0] = 128;
-    launch(multicast_kernel, LaunchConfig{4, 32, 0, nullptr, 4}, tensor_map_tiled(t), out);
+    launch(multicast_kernel<false>, LaunchConfig{4, 32, 0, nullptr, 4}, tensor_map_tiled(t), out);
+  });
+}
+
+// x (4, 4, 16) of 16 bits; a window begins at each pixel but the last of a row
+// or column, or one before.
+extern "C" const char* multicast_im2col(void* x, uint8_t* out) {
+  return guarded([=] {
+    Im2colTensor t{};
+    t.dtype = CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    t.rank = 4;
+    t.address = x;
+    t.dims[0] = 16, t.dims[1] = t.dims[2] = 4, t.dims[3] = 1;
+    t.strides[0] = 32, t.strides[1] = 128, t.strides[2] = 512;
+    t.lower[0] = t.lower[1] = t.upper[0] = t.upper[1] = -1;
+    t.channels = 16;
+    t.pixels = 4;
+    launch(multicast_kernel<true>, LaunchConfig{4, 32, 0, nullptr, 4}, tensor_map_im2col(t), out);
   });
 }
 

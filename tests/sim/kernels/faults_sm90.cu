@@ -183,6 +183,24 @@ __global__ void exit_under_multicast(const __grid_constant__ TensorMap map, floa
   if (rank == 0) y[threadIdx.x] = __bfloat162float(tile[0][threadIdx.x % 8]);
 }
 
+// The offset of a filter tap has 8 bits in two dimensions.
+template <bool BAD>
+__global__ void tap_too_far(const __grid_constant__ TensorMap map, float* y) {
+  auto& tile = shared<__nv_bfloat16[8], "tile", 128>();
+  auto& bar = shared<uint64_t, "bar">();
+  const uint32_t b = ptx::smem_u32(&bar);
+  if (threadIdx.x == 0) {
+    ptx::mbarrier_init(b, 1);
+    ptx::fence_mbarrier_init();
+    ptx::mbarrier_arrive_expect_tx(b, 16);
+    ptx::cp_async_bulk_tensor_load_im2col_4d(ptx::smem_u32(tile), map, b, 0, 0, 0, 0,
+                                             BAD ? 256 : 255, 0);
+  }
+  __syncthreads();
+  ptx::mbarrier_wait_parity(b, 0);
+  y[threadIdx.x] = __bfloat162float(tile[threadIdx.x % 8]);
+}
+
 template <bool BAD>
 __global__ void multicast_outside_cluster(const __grid_constant__ TensorMap map, float* y) {
   auto& tile = shared<__nv_bfloat16[TILE][TILE], "tile", 1024>();
@@ -273,6 +291,22 @@ bool with_a_map(bool faulty) {
   return y[0] == 0.0f;
 }
 
+bool line_of_pixels(bool faulty) {
+  Buffer<__nv_bfloat16> A(8 * 300);
+  Buffer<float> y(32);
+  Im2colTensor t{};
+  t.dtype = CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  t.rank = 4;
+  t.address = A;
+  t.dims[0] = t.channels = 8;
+  t.dims[1] = 300;
+  t.dims[2] = t.dims[3] = t.pixels = 1;
+  t.strides[0] = 16;
+  t.strides[1] = t.strides[2] = 16 * 300;
+  run(faulty, tap_too_far<false>, tap_too_far<true>, {dim3(1), 32}, tensor_map_im2col(t), y.get());
+  return y[0] == float(255 * 8 % 64);
+}
+
 const Case CASES[] = {
     {"init_not_fenced", gemm<INIT_NOT_FENCED>},
     {"init_without_barrier", gemm<INIT_WITHOUT_BARRIER>},
@@ -298,6 +332,7 @@ const Case CASES[] = {
     {"exit_under_multicast", with_a_map<exit_under_multicast<false>, exit_under_multicast<true>>},
     {"multicast_outside_cluster",
      with_a_map<multicast_outside_cluster<false>, multicast_outside_cluster<true>>},
+    {"tap_too_far", line_of_pixels},
     {"read_after_peer_exit",
      cluster_of_two<read_after_peer_exit<false>, read_after_peer_exit<true>, 32, 1>},
     {"no_cluster_barrier",
