@@ -23,6 +23,8 @@ COMMANDS = {
 def main(argv=None) -> int:
     """Run the command line; returns the exit code: 1 if a result was refused."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] == "gemm" and "--model" in argv:
+        return importlib.import_module("bench.model").main([a for a in argv[1:] if a != "--model"])
     if argv and argv[0] in COMMANDS:
         return importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
     return families(argv)

@@ -19,7 +19,10 @@ _LADDER = {
     "sm90_128x256": 31,
     "sm90_128x128": 32,
 }
-_VARIANTS = {"gemm": _LADDER, "conv": _LADDER}
+_VARIANTS = {
+    "gemm": _LADDER | {"sm90_128x192": 33, "sm90_128x64": 34},
+    "conv": _LADDER,
+}
 
 _preferred = dict.fromkeys(_VARIANTS, 0)
 _tf32 = False

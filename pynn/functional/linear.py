@@ -20,6 +20,7 @@ from pynn.functional.product import (
     multiply,
     multiply_activate,
     multiply_differentiate,
+    multiply_sum,
     multiply_to,
 )
 
@@ -62,6 +63,10 @@ class Linear(Function):
             multiply(drows, w, as_rows(dx), NN)
         if need_w:
             dw = xp.empty_like(w)
+            if any(need_b):
+                db = xp.empty(w.shape[:1], w.dtype)
+                multiply_sum(drows, as_rows(x), dw, db)
+                return dx, dw, db
             multiply(drows, as_rows(x), dw, TN)
         if not need_b:
             return dx, dw

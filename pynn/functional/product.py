@@ -14,20 +14,26 @@ NT, NN, TN = 0, 1, 2
 
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu")  # as csrc numbers them
 
-_ROOM = 132 * 64 * 64  # elements of d that fill a GPU by themselves; the same everywhere
+_ROOM = 132 * 128 * 128  # elements of d that fill a GPU by themselves; the same everywhere
 
 
-def multiply(a, b, d, layout, bias=None):
-    """d = a b + bias, written into d of a's dtype or float32.
+def multiply(a, b, d, layout, bias=None, residual=None):
+    """d = a b + bias + residual, written into d of a's dtype or float32.
 
-    a, b, d  2 to 4 axes; a leading axis of a or b may be 1 where d's is longer
-    bias     (N,) of d's dtype, or None
+    a, b, d   2 to 4 axes; a leading axis of a or b may be 1 where d's is longer
+    bias      (N,) of d's dtype, or None
+    residual  as d, or None
     """
-    xp = array_module(d)
+    none = nothing(array_module(d))
     native.gemm(
-        a, b, nothing(xp) if bias is None else bias, d, _workspace(a, d, layout),
-        layout, kernels.preferred("gemm"), _tf32(),
+        a, b, none if bias is None else bias, none if residual is None else residual, d,
+        _workspace(a, d, layout), layout, kernels.preferred("gemm"), _tf32(),
     )  # fmt: skip
+
+
+def multiply_sum(a, b, d, sums):
+    """d = a^T b, and sums = the column sums of a, of d's dtype, without reading a again."""
+    native.gemm_sums(a, b, d, sums, _workspace(a, d, TN), kernels.preferred("gemm"), _tf32())
 
 
 def multiply_activate(a, b, z, d, layout, activation, bias=None):
@@ -63,9 +69,10 @@ def _workspace(a, d, layout):
     launcher takes of it what it needs.
     """
     K = a.shape[-2 if layout == TN else -1]
-    parts = min(K // 512, _ROOM // max(d.size, 1))
+    size = d.size + math.prod(d.shape[:-1])  # and the sums of a's lines
+    parts = min(K // 256, _ROOM // max(size, 1))
     xp = array_module(d)
-    return xp.empty(parts * d.size, np.float32) if parts > 1 else nothing(xp)
+    return xp.empty(parts * size, np.float32) if parts > 1 else nothing(xp)
 
 
 class Batches:

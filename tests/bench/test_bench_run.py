@@ -260,3 +260,22 @@ def test_a_file_that_holds_no_rows_is_named(tmp_path):
     path.write_text('{"op": "gelu"}\nnot json\n')
     with pytest.raises(ValueError, match=r"rows.jsonl:2: expected a line of JSON, got 'not json"):
         run.load([path])
+
+
+@pytest.mark.skipif(backend.kernel_module("sim") is None, reason="pynn was built without pynn._sim")
+def test_the_model_of_matrix_products(capsys):
+    from bench.model import MHZ, opinions
+
+    rows = opinions(4096, 4096, 4096, 0, "bfloat16")
+    assert len(rows) == 8
+    assert [row["chosen"] for row in rows] == [1] + 7 * [0]
+    assert min(row["clocks"] for row in rows) == rows[0]["clocks"]
+    tensor_cores = 2 * 4096**3 / (132 * 4096 * MHZ)  # us at two thousand multiply-adds a clock
+    assert tensor_cores < rows[0]["clocks"] / MHZ < 1.2 * tensor_cores
+    few = opinions(64, 64, 65536, 0, "bfloat16")[0]
+    assert few["splits"] > 1
+    assert few["work"] <= 132
+    assert len(opinions(1023, 1025, 1027, 0, "bfloat16")) == 2  # simt alone takes such lines
+
+    assert main(["gemm", "--model", "--quick", "--dtype", "bfloat16"]) == 0
+    assert "matmul 1024x1024x1024   forward  bfloat16" in capsys.readouterr().out

@@ -68,7 +68,7 @@ def run(a, b, layout, variant, bias=None, out=None, room=0, tf32=True, offset=0)
     workspace = np.full(room, np.nan, F32)
     bias = NOTHING if bias is None else bias
     number = kernels._VARIANTS["gemm"][variant] if variant else 0
-    _sim.gemm(a, b, bias, d, workspace, layout, number, tf32)
+    _sim.gemm(a, b, bias, NOTHING, d, workspace, layout, number, tf32)
     assert np.isnan(around[: GUARD + offset].astype(F32)).all()
     assert np.isnan(around[around.size - GUARD + offset :].astype(F32)).all()
     return d
@@ -82,6 +82,7 @@ LADDER = [("simt_64x64", SMALL), ("simt_128x128", LARGE), ("sm80_64x64", SMALL +
 LADDER += [("sm80_128x128", LARGE + [(256, 8, 136)])]
 WIDE = [(8, 264, 64), (136, 16, 328), (264, 520, 72), (3, 8, 8)]
 LADDER += [("sm90_128x256", WIDE), ("sm90_128x128", [(128, 128, 448), (136, 24, 8), (1, 136, 64)])]
+LADDER += [("sm90_128x192", [(8, 200, 376), (264, 192, 8)]), ("sm90_128x64", [(136, 72, 576)])]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -116,12 +117,15 @@ def test_the_rung_that_ran():
         return _sim.counters()["async_bytes"]
 
     assert moved(BF16, 64, "sm80") == moved(BF16, 64, None) == 2 * 32 * 64 * 2
-    assert moved(BF16, 64, "simt") == moved(F32, 64, "sm80") == 0
-    assert moved(F32, 64, "sm80", tf32=True) == 2 * 32 * 64 * 4
+    assert moved(BF16, 64, "simt") == moved(F32, 62, "sm80") == 0
+    assert moved(F32, 64, "sm80") == moved(F32, 64, "sm80", tf32=True) == 2 * 32 * 64 * 4
     assert moved(BF16, 60, "sm80") == moved(BF16, 64, "sm80", offset=1) == 0
     assert moved(BF16, 64, "sm90_128x128") == 2 * 128 * 64 * 2  # whole boxes
     assert moved(F16, 64, "sm90_128x256") == 2 * (128 + 128) * 64 * 2  # B once for the cluster
-    assert moved(BF16, 60, "sm90") == moved(F32, 64, "sm90") == 0
+    assert moved(F32, 4, "sm80") > moved(F32, 0, "sm80") == 0
+    assert moved(F32, 64, "sm90_128x128", tf32=True) == 2 * 128 * 64 * 4
+    assert moved(BF16, 64, "sm90_128x192") == 2 * (128 + 96) * 64 * 2
+    assert moved(BF16, 60, "sm90") == moved(F32, 62, "sm90", tf32=True) == 0
     assert moved(BF16, 0, "sm90") == 0
 
 
@@ -130,7 +134,7 @@ def test_the_rung_that_ran():
 @pytest.mark.parametrize("variant", [name for name in kernels.variants("gemm") if "_" in name])
 def test_every_schedule(variant, order, asynchronous):
     _sim.set_schedule(order, asynchronous, 3)
-    tf32 = [] if "sm90" in variant else [(F32, TN, (40, 136, 104))]
+    tf32 = [(F32, NT, (40, 136, 104))] if "sm90" in variant else [(F32, TN, (40, 136, 104))]
     for dtype, layout, shape in ((BF16, NN, (72, 72, 200)), *tf32):
         a, b = operands(layout, *shape, dtype)
         np.testing.assert_array_equal(run(a, b, layout, variant, out=F32), product(a, b, layout))
@@ -147,14 +151,19 @@ def test_batches(variant, batch_a, batch_b):
         np.testing.assert_array_equal(run(a, b, layout, variant, out=F32), product(a, b, layout))
 
 
-@pytest.mark.parametrize(("variant", "batch"), [("sm90_128x128", 134), ("sm90_128x256", 68)])
+@pytest.mark.parametrize(
+    ("variant", "batch"),
+    [("sm90_128x64", 134), ("sm90_128x128", 134), ("sm90_128x192", 68), ("sm90_128x256", 68)],
+)
 def test_persistent_ctas_take_several_tiles(variant, batch):
     _sim.set_schedule("random", "random", 2)
     a, b = operands(NT, 8, 16, 208, BF16, (batch,), (1,))
     np.testing.assert_array_equal(run(a, b, NT, variant, out=F32), product(a, b, NT))
 
 
-@pytest.mark.parametrize("variant", ["simt", "sm80", "sm90_128x128", "sm90_128x256"])
+@pytest.mark.parametrize(
+    "variant", ["simt", "sm80", "sm90_128x64", "sm90_128x128", "sm90_128x192", "sm90_128x256"]
+)
 def test_split_k(variant):
     for M, N, K, out in ((16, 24, 2048, F32), (65, 7, 1544, F32), (8, 8, 1025, BF16)):
         a, b = operands(TN, M, N, K, BF16, (2,), (2,))
@@ -170,10 +179,90 @@ def test_split_k(variant):
 
 def test_inf_and_nan_stay_in_their_row_and_column():
     for dtype, variant in ((F32, "simt"), (BF16, "sm80"), (F32, "sm80"), (F16, "sm90")):
-        a, b = operands(NN, 66, 72, 24, dtype)
-        a[3, 5], a[7, 0], b[2, 9] = np.inf, np.nan, -np.inf
-        with np.errstate(invalid="ignore"):
-            np.testing.assert_array_equal(run(a, b, NN, variant, out=F32), product(a, b, NN))
+        for tf32 in (False, True):
+            a, b = operands(NN, 66, 72, 24, dtype)
+            a[3, 5], a[7, 0], b[2, 9] = np.inf, np.nan, -np.inf
+            with np.errstate(invalid="ignore"):
+                d = run(a, b, NN, variant, out=F32, tf32=tf32)
+                np.testing.assert_array_equal(d, product(a, b, NN))
+
+
+def test_three_bf16_are_as_right_as_multiply_adds():
+    """The greatest error of the tensor cores in float32 is at most that of simt, from the length on
+    at which they are chosen: of numbers of both signs, of one, of powers of two, far apart and next
+    to overflow.
+    """
+    rng = np.random.default_rng(0)
+    for K in (4, 16, 300, 2048):
+        for draw in (
+            lambda s: rng.standard_normal(s),
+            lambda s: rng.uniform(1, 2, s),
+            lambda s: np.exp2(rng.integers(-20, 20, s)),
+            lambda s: rng.standard_normal(s) * np.exp2(rng.integers(-30, 30, s)),
+            lambda s: rng.standard_normal(s) * 1e17,
+        ):
+            K4 = -(-K // 4) * 4
+            a, b = draw((40, K4)).astype(F32), draw((48, K4)).astype(F32)
+            a[:, K:] = 0
+            exact = product(a, b, NT)
+            worst = [
+                np.max(np.abs(run(a, b, NT, v, tf32=False) - exact) / (np.abs(a) @ np.abs(b.T)))
+                for v in ("simt_64x64", "sm80_64x64")
+            ]  # of the sum of |a b|
+            assert worst[1] <= worst[0], (K, worst)
+
+
+def test_three_bf16_at_the_ends_of_the_range():
+    """The greatest float32 is not rounded to inf, and the smallest keep their leading bits."""
+    big = np.full((4, 4), np.finfo(F32).max)
+    np.testing.assert_array_equal(run(big, np.eye(4, dtype=F32), NN, "sm80", tf32=False), big)
+    small = np.full((4, 4), 2.0**-126 * 1.5, F32)
+    np.testing.assert_array_equal(run(small, np.eye(4, dtype=F32), NN, "sm80", tf32=False), small)
+
+
+@pytest.mark.parametrize("variant", [None, *kernels.variants("gemm")])
+def test_sums_of_the_lines_of_a(variant):
+    """With the product or instead of it, whole or in parts of K, beside split-K and batches."""
+    number = kernels._VARIANTS["gemm"][variant] if variant else 0
+    for dtype, M, N, K, batch, room in (
+        (BF16, 136, 40, 72, (), 0),
+        (F16, 24, 264, 2048, (), 1 << 16),
+        (F32, 72, 16, 40, (), 0),
+        (BF16, 33, 7, 40, (), 0),
+        (BF16, 16, 24, 40, (2,), 0),
+        (BF16, 8, 0, 24, (), 0),
+        (BF16, 8, 8, 0, (), 0),
+    ):
+        for tf32 in (False, True)[: 2 if dtype == F32 else 1]:
+            a, b = operands(TN, M, N, K, dtype, batch, batch)
+            d, sums = np.full((*batch, M, N), np.nan, F32), np.full((*batch, M), np.nan, F32)
+            _sim.gemm_sums(a, b, d, sums, np.full(room, np.nan, F32), number, tf32)
+            np.testing.assert_array_equal(d, product(a, b, TN))
+            np.testing.assert_array_equal(sums, a.astype(F64).sum(-2), str((dtype, M, N, K)))
+
+
+def test_sums_of_lines_that_are_not_finite():
+    a, b = operands(TN, 16, 16, 24, F32)
+    a[3, 5], a[7, 0], a[1, 2] = np.inf, np.nan, -np.inf
+    d, sums = np.full((16, 16), np.nan, F32), np.full(16, np.nan, F32)
+    _sim.gemm_sums(a, b, d, sums, NOTHING, kernels._VARIANTS["gemm"]["sm80"], False)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(sums, a.sum(0))
+        np.testing.assert_array_equal(d, product(a, b, TN))
+
+
+@pytest.mark.parametrize("variant", ["simt", "sm80", "sm90"])
+@pytest.mark.parametrize("room", [0, 1 << 14])
+def test_residual(variant, room):
+    number, K = kernels._VARIANTS["gemm"][variant], 16 if room == 0 else 1024
+    for out in (F32, BF16, F64):
+        a, b = operands(NT, 40, 34, K, F64 if out == F64 else BF16)
+        a[:, 16:] = 0
+        residual, bias = integers((40, 34), out, seed=3), integers(34, out, seed=4)
+        d = np.full((40, 34), np.nan, out)
+        _sim.gemm(a, b, bias, residual, d, np.full(room, np.nan, F32), NT, number, False)
+        exact = product(a, b, NT) + bias.astype(F64) + residual.astype(F64)
+        np.testing.assert_array_equal(d, exact.astype(out))
 
 
 def test_tf32_rounds_to_nearest():
@@ -352,7 +441,7 @@ def test_bad_input():
     a, b, d = (np.zeros((4, 4), F32) for _ in range(3))
 
     def gemm(a=a, b=b, bias=NOTHING, d=d, layout=NN, variant=0, workspace=NOTHING):
-        _sim.gemm(a, b, bias, d, workspace, layout, variant, False)
+        _sim.gemm(a, b, bias, NOTHING, d, workspace, layout, variant, False)
 
     for change, error, text in (
         ({"b": a[:3]}, ValueError, r"\[gemm\] b: expected an inner length of 4, got \(3, 4\)"),

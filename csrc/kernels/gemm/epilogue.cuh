@@ -5,15 +5,17 @@
 //   derivative   D = v f'(Z)                 what a layer sends to the one before it; relu: Z may
 //                                            be its output
 //
-//   D, Z, residual (rows, N) row-major and bias (N) of one dtype: f32 | f16 | bf16, or f64 without f
-//   v in f32 (f64 for f64), f of the unrounded v, one rounding
+//   line sums    S = sum over k of A          of TN: where A is dy, the gradient of a bias
+//
+//   D, Z, residual (rows, N) row-major, bias (N) and S (rows) of one dtype: f32 | f16 | bf16, or
+//   f64 without f and S;  v in f32 (f64 for f64), f of the unrounded v, one rounding
 //
 //   A caller brings W neighbouring elements of a row: 16 bytes at most in one store where D, Z and
 //   bias are aligned, one element at a time otherwise and at the right edge. Dtype and f are
 //   branches that all threads take alike: once for W elements, where a template would be a kernel
 //   for each of 3 x 5 x 3 combinations.
 //
-//   bytes  sizeof(T) a element of D, twice that with Z
+//   bytes  sizeof(T) an element of D, as much again with Z or a residual
 
 #pragma once
 
@@ -32,7 +34,8 @@ struct Epilogue {
   void* d;
   void* z;               // null: not wanted
   void const* bias;      // null: none
-  void const* residual;  // of D's shape, added to the sums; null: none
+  void const* residual;  // null: none
+  void* sums;            // null: not wanted
   int64_t N;
   int64_t ld;  // elements from one row of D to the next: N, or more where others lie between
   DType dtype;
@@ -118,6 +121,14 @@ __device__ inline void load_piece(T const* p, int count, bool aligned, Vec<V, W>
 }
 
 template <typename T, typename V, int W>
+__device__ inline void add_piece(T const* p, int count, bool aligned, Vec<V, W>& v) {
+  Vec<V, W> more;
+  load_piece(p, count, aligned, more);
+#pragma unroll
+  for (int i = 0; i < W; ++i) v.at[i] += more.at[i];
+}
+
+template <typename T, typename V, int W>
 __device__ inline void store_piece(T* p, int count, bool aligned, Vec<V, W> const& v) {
   constexpr int WIDTH = access_width<T, W>;
   if (aligned && count == W) {
@@ -155,17 +166,9 @@ __device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<flo
   int const count = static_cast<int>(min(int64_t{W}, e.N - n));
   int64_t const at = row * e.ld + n;
   with_dtype(e.dtype, [&]<typename T>(T*) {
-    if (e.bias != nullptr) {
-      Vec<float, W> bias;
-      load_piece(static_cast<T const*>(e.bias) + n, count, e.aligned, bias);
-#pragma unroll
-      for (int i = 0; i < W; ++i) v.at[i] += bias.at[i];
-    }
+    if (e.bias != nullptr) add_piece(static_cast<T const*>(e.bias) + n, count, e.aligned, v);
     if (e.residual != nullptr) {
-      Vec<float, W> residual;
-      load_piece(static_cast<T const*>(e.residual) + at, count, e.aligned, residual);
-#pragma unroll
-      for (int i = 0; i < W; ++i) v.at[i] += residual.at[i];
+      add_piece(static_cast<T const*>(e.residual) + at, count, e.aligned, v);
     }
   });
   if (e.derivative) {
@@ -190,13 +193,17 @@ template <int W>
 __device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<double, W> v) {
   if (n >= e.N) return;
   int const count = static_cast<int>(min(int64_t{W}, e.N - n));
-  if (e.bias != nullptr) {
-    Vec<double, W> bias;
-    load_piece(static_cast<double const*>(e.bias) + n, count, e.aligned, bias);
-#pragma unroll
-    for (int i = 0; i < W; ++i) v.at[i] += bias.at[i];
+  int64_t const at = row * e.ld + n;
+  if (e.bias != nullptr) add_piece(static_cast<double const*>(e.bias) + n, count, e.aligned, v);
+  if (e.residual != nullptr) {
+    add_piece(static_cast<double const*>(e.residual) + at, count, e.aligned, v);
   }
-  store_piece(static_cast<double*>(e.d) + row * e.ld + n, count, e.aligned, v);
+  store_piece(static_cast<double*>(e.d) + at, count, e.aligned, v);
+}
+
+// The sum of a line of A, for that row of D.
+__device__ inline void finish_sum(Epilogue const& e, int64_t row, float sum) {
+  with_dtype(e.dtype, [&]<typename T>(T*) { static_cast<T*>(e.sums)[row] = static_cast<T>(sum); });
 }
 
 }  // namespace pynn::gemm

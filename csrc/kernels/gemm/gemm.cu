@@ -1,6 +1,7 @@
-// gemm.cu — the launchers of the GEMM ladder, its choice of a rung, the second pass of split-K.
+// gemm.cu — the launchers of the GEMM ladder, and the second pass of split-K.
 //
-//   gemm        D = A B + bias
+//   gemm        D = A B + bias + residual
+//   gemm_sums   D = A^T B,  sums = the column sums of A: a weight's gradient and a bias's
 //   gemm_act    D = f(A B + bias),  Z = A B + bias where asked for
 //   gemm_dact   D = (A B) f'(Z)
 //
@@ -11,9 +12,10 @@
 //   workspace   f32, any size. Few tiles of D leave multiprocessors idle; a long K is then cut into
 //               parts, as many as fill them and as the workspace has room for (parts x size of d),
 //               and a second launch adds them in order: the same bits in every run.
-//   variant     0 lets choose() decide; a rung's number, or one of its tiles', is preferred to the
-//               choice, and passed over only where the arrays do not fit it.
-//   tf32        f32 operands may be rounded to tf32 (10 bits of mantissa) for the tensor cores
+//   variant     0 lets choose() decide (plan.h); a rung's number, or one of its tiles', is preferred
+//               to the choice, and passed over only where the arrays do not fit it.
+//   tf32        f32 operands may be rounded to tf32 (10 bits of mantissa) for the tensor cores; else
+//               they are three bf16 there, with errors as those of multiply-adds
 //
 //   bytes  sizeof(T) (MK + NK) + sizeof(D) MN,  with splits 8 MN splits more    FLOPs 2 MNK
 
@@ -27,9 +29,11 @@
 #include "common/dispatch.h"
 #include "common/export.h"
 #include "common/launch.h"
+#include "common/shared.cuh"
 #include "common/vec.cuh"
 
 #include "kernels/gemm/gemm.cuh"
+#include "kernels/gemm/plan.h"
 #include "kernels/gemm/variants.h"
 
 namespace pynn::gemm {
@@ -60,6 +64,14 @@ __global__ void __launch_bounds__(SUM_THREADS)
     }
     finish(e, row, n, sum);
   }
+
+  if (e.sums == nullptr) return;
+  float const* const lines = parts + splits * rows * e.N;
+  for (int64_t row = int64_t{blockIdx.x} * SUM_THREADS + threadIdx.x; row < rows; row += step) {
+    float sum = 0.f;
+    for (int s = 0; s < splits; ++s) sum += lines[s * rows + row];
+    finish_sum(e, row, sum);
+  }
 }
 
 bool parts_are_aligned(Problem const& p, float const* parts) {
@@ -68,8 +80,10 @@ bool parts_are_aligned(Problem const& p, float const* parts) {
 
 Problem to_parts(Problem p, float* parts) {
   bool const aligned = parts_are_aligned(p, parts);
+  bool const sums = p.epilogue.sums != nullptr;
   p.epilogue = {};
   p.epilogue.d = parts;
+  if (sums) p.epilogue.sums = parts + p.splits * p.batch * p.M * p.N;
   p.epilogue.N = p.epilogue.ld = p.N;
   p.epilogue.dtype = DType::f32;
   p.epilogue.aligned = aligned;
@@ -83,71 +97,59 @@ void sum_splits(cudaStream_t stream, Problem const& p, float const* parts) {
          stream, parts, p.splits, rows, parts_are_aligned(p, parts), p.epilogue);
 }
 
-// ---- the choice
+// ---- sums of A's lines, where the rung does not bring them
 
-struct Choice {
-  Rung rung;
-  Tile tile;
-  int splits;
-};
+inline constexpr int LINE_COLUMNS = 32;
+inline constexpr int LINE_ROWS = 32;
 
-int64_t tiles_of(Problem const& p, Rung rung, Tile tile) {
-  bool const large = tile == Tile::large;
-  if (rung == Rung::sm90 && large) return p.batch * count_tiles<256, 256>(p) * 2;  // clusters of 2
-  return p.batch *
-         (rung == Rung::sm90 || large ? count_tiles<128, 128>(p) : count_tiles<64, 64>(p));
-}
-
-bool is_half(DType dtype) {
-  return dtype == DType::f16 || dtype == DType::bf16;
-}
-
-bool fits_sm80(Problem const& p, DType dtype, bool tf32) {
-  if (is_half(dtype)) return is_aligned<__half>(p.A, 8) && is_aligned<__half>(p.B, 8);
-  return dtype == DType::f32 && tf32 && is_aligned<float>(p.A, 4) && is_aligned<float>(p.B, 4);
-}
-
-// TMA counts in 32 bits, and maps no empty tensor.
-bool fits_sm90(Problem const& p, DType dtype) {
-  constexpr int64_t MOST = std::numeric_limits<int32_t>::max();
-  return is_half(dtype) && fits_sm80(p, dtype, false) && p.K > 0 &&
-         std::max({p.M, p.N, p.K, p.batch}) <= MOST;
-}
-
-// The rung: the highest that the chip has, the arrays fit and `variant` allows; but sm90 unasked
-// only from half a wave of its square tiles on, since below it the 64 x 64 tiles of sm80 keep more
-// multiprocessors busy. The tile: the large one as soon as there is one for every multiprocessor.
-Choice choose(Problem const& p, DType dtype, bool tf32, int64_t variant, int64_t room) {
-  Chip const now = chip();
-  auto const highest = static_cast<Rung>(variant == 0 ? 3 : variant / 10);
-  bool const many = 2 * tiles_of(p, Rung::sm90, Tile::small) >= now.sms;
-
-  Choice choice{};
-  if (highest >= Rung::sm90 && now.major == 9 && fits_sm90(p, dtype) && (many || variant != 0)) {
-    choice.rung = Rung::sm90;
-  } else if (highest >= Rung::sm80 && now.major >= 8 && fits_sm80(p, dtype, tf32)) {
-    choice.rung = Rung::sm80;
-  } else {
-    choice.rung = Rung::simt;
+// Sums down the columns of A (batch, K, M): 32 columns a CTA, every 32nd k a thread.
+template <typename T>
+__global__ void __launch_bounds__(LINE_COLUMNS* LINE_ROWS)
+    add_lines_kernel(__grid_constant__ Problem const p) {
+  auto& sums = shared<float[LINE_ROWS][LINE_COLUMNS], "sums">();
+  int const column = static_cast<int>(threadIdx.x) % LINE_COLUMNS;
+  int const first = static_cast<int>(threadIdx.x) / LINE_COLUMNS;
+  int64_t const across = (p.M + LINE_COLUMNS - 1) / LINE_COLUMNS;
+  for (int64_t work = blockIdx.x; work < across * p.batch; work += gridDim.x) {
+    int64_t const z = work / across;
+    int64_t const m = work % across * LINE_COLUMNS + column;
+    float sum = 0.f;
+    if (m < p.M) {
+      T const* const a = p.A.corner<T>(p.inner, z, m, 0);
+      for (int64_t k = first; k < p.K; k += LINE_ROWS) sum += static_cast<float>(a[k * p.A.ld]);
+    }
+    sums[first][column] = sum;
+    __syncthreads();
+    if (first == 0 && m < p.M) {
+      for (int i = 1; i < LINE_ROWS; ++i) sum += sums[i][column];
+      finish_sum(p.epilogue, z * p.M + m, sum);
+    }
+    __syncthreads();
   }
-
-  bool const wave = tiles_of(p, choice.rung, Tile::large) >= now.sms;
-  bool const large = variant % 10 == 0 ? wave : variant % 10 == 1;
-  choice.tile = large ? Tile::large : Tile::small;
-  int64_t const tiles = tiles_of(p, choice.rung, choice.tile);
-  choice.splits = dtype == DType::f64 ? 1 : choose_splits(p, tiles, room, now.sms);
-  return choice;
 }
 
-void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice) {
+void add_lines(cudaStream_t stream, DType dtype, Problem const& p) {
+  int64_t const work = (p.M + LINE_COLUMNS - 1) / LINE_COLUMNS * p.batch;
+  dispatch_float("gemm_sums", "a", dtype, [&]<typename T>() {
+    launch(add_lines_kernel<T>, grid_of(work), LINE_COLUMNS * LINE_ROWS, 0, stream, p);
+  });
+}
+
+// ---- the rung
+
+void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice, bool tf32) {
   bool const bf16 = dtype == DType::bf16;
   switch (choice.rung) {
     case Rung::simt:
       return gemm_simt(stream, dtype, p, choice.tile);
     case Rung::sm80:
-      if (!is_half(dtype)) return gemm_sm80_tf32(stream, p, choice.tile);
+      if (!is_half(dtype)) {
+        return tf32 ? gemm_sm80_tf32(stream, p, choice.tile)
+                    : gemm_sm80_f32(stream, p, choice.tile);
+      }
       return bf16 ? gemm_sm80_bf16(stream, p, choice.tile) : gemm_sm80_f16(stream, p, choice.tile);
     case Rung::sm90:
+      if (!is_half(dtype)) return gemm_sm90_tf32(stream, p, choice.tile);
       return bf16 ? gemm_sm90_bf16(stream, p, choice.tile) : gemm_sm90_f16(stream, p, choice.tile);
   }
 }
@@ -155,11 +157,15 @@ void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice) {
 void multiply(cudaStream_t stream, DType dtype, Problem p, Out workspace, int64_t variant,
               bool tf32) {
   if (p.batch * p.M * p.N == 0) return;
-  Choice const choice = choose(p, dtype, tf32, variant, workspace.size());
+  Choice const choice = choose(p, {dtype, tf32, variant, workspace.size()});
   p.splits = choice.splits;
-  if (p.splits == 1) return run(stream, dtype, p, choice);
+  if (p.epilogue.sums != nullptr && choice.rung == Rung::simt) {
+    add_lines(stream, dtype, p);
+    p.epilogue.sums = nullptr;
+  }
+  if (p.splits == 1) return run(stream, dtype, p, choice, tf32);
   auto* const parts = workspace.data<float>();
-  run(stream, dtype, to_parts(p, parts), choice);
+  run(stream, dtype, to_parts(p, parts), choice, tf32);
   sum_splits(stream, p, parts);
 }
 
@@ -229,7 +235,7 @@ Problem problem(Arguments const& x) {
   return p;
 }
 
-// bias and z: of d's dtype, or of size 0 for none.
+// bias, z and residual: of d's dtype, or of size 0 for none.
 void add_bias(Arguments const& x, Array bias, Problem& p) {
   if (bias.size() == 0) return;
   expect_shape(x.op, "bias", bias, {p.N});
@@ -245,6 +251,13 @@ void add_z(Arguments const& x, Array z, Problem& p) {
   p.epilogue.aligned = p.epilogue.aligned && is_vec_aligned(z.ptr);
 }
 
+void add_residual(Arguments const& x, Array residual, Problem& p) {
+  if (residual.size() == 0) return;
+  expect_like(x.op, "residual", residual, x.d);
+  p.epilogue.residual = residual.ptr;
+  p.epilogue.aligned = p.epilogue.aligned && is_vec_aligned(residual.ptr);
+}
+
 void add_activation(Arguments const& x, int64_t activation, Problem& p) {
   expect(activation >= 0 && activation <= 4, x.op, "activation",
          "0 (none), 1 (relu), 2 (gelu), 3 (gelu_tanh) or 4 (silu)", activation);
@@ -258,14 +271,34 @@ void run(cudaStream_t stream, Arguments const& x, Problem const& p) {
   multiply(stream, x.a.dtype, p, x.workspace, x.variant, x.tf32);
 }
 
-void gemm(cudaStream_t stream, Array a, Array b, Array bias, Out d, Out workspace, int64_t layout,
-          int64_t variant, bool tf32) {
+void gemm(cudaStream_t stream, Array a, Array b, Array bias, Array residual, Out d, Out workspace,
+          int64_t layout, int64_t variant, bool tf32) {
   Arguments const x{"gemm", a, b, d, workspace, layout, variant, tf32};
   Problem p = problem(x);
   add_bias(x, bias, p);
+  add_residual(x, residual, p);
   run(stream, x, p);
 }
-PYNN_EXPORT(gemm, "(a, b, bias, d, workspace, layout, variant, tf32)  d = a b + bias");
+PYNN_EXPORT(gemm,
+            "(a, b, bias, residual, d, workspace, layout, variant, tf32)  "
+            "d = a b + bias + residual");
+
+void gemm_sums(cudaStream_t stream, Array a, Array b, Out d, Out sums, Out workspace,
+               int64_t variant, bool tf32) {
+  Arguments const x{"gemm_sums", a, b, d, workspace, int64_t{2}, variant, tf32};
+  if (a.dtype == DType::f64) {
+    throw TypeError(message(x.op, "a", "float32, float16 or bfloat16", a.dtype));
+  }
+  Problem p = problem(x);
+  int64_t const rows = p.batch * p.M;
+  expect(sums.size() == rows, x.op, "sums", "a size of " + show(rows), sums.shape());
+  expect_dtype(x.op, "sums", sums, d.dtype);
+  p.epilogue.sums = sums.ptr;
+  if (d.size() == 0 && rows > 0) return add_lines(stream, a.dtype, p);
+  run(stream, x, p);
+}
+PYNN_EXPORT(gemm_sums,
+            "(a, b, d, sums, workspace, variant, tf32)  d = a^T b, sums = the column sums of a");
 
 void gemm_act(cudaStream_t stream, Array a, Array b, Array bias, Out z, Out d, Out workspace,
               int64_t layout, int64_t activation, int64_t variant, bool tf32) {
@@ -292,5 +325,45 @@ void gemm_dact(cudaStream_t stream, Array a, Array b, Array z, Out d, Out worksp
 }
 PYNN_EXPORT(gemm_dact,
             "(a, b, z, d, workspace, layout, activation, variant, tf32)  d = (a b) f'(z)");
+
+#ifdef PYNN_SIM
+
+// The model's opinion (plan.h), where the host writes what it is given: in the simulator. A row for
+// each variant that fits, in the order of VARIANTS, the others 0.
+void gemm_model(cudaStream_t, Array a, Array b, Out d, Out table, int64_t layout, int64_t room,
+                bool tf32) {
+  Arguments const x{"gemm_model", a, b, d, Out{}, layout, 0, tf32};
+  constexpr int64_t COLUMNS = 11;
+  expect_shape(x.op, "table", table, {VARIANT_COUNT, COLUMNS});
+  expect_dtype(x.op, "table", table, DType::f64);
+  Problem const p = problem(x);
+  Wish const wish{a.dtype, tf32, 0, room};
+  Choice const choice = find_choice(p, wish, chip());
+  auto* row = table.data<double>();
+  for (Variant const& v : VARIANTS) {
+    if (fits(v, p, a.dtype, tf32, chip())) {
+      auto const [splits, c] = price(v, p, wish, chip());
+      bool const chosen = v.rung == choice.rung && v.tile == choice.tile;
+      double const columns[COLUMNS] = {static_cast<double>(number_of(v.rung, v.tile)),
+                                       static_cast<double>(chosen),
+                                       static_cast<double>(splits),
+                                       c.clocks,
+                                       c.memory,
+                                       static_cast<double>(c.work),
+                                       static_cast<double>(c.turns),
+                                       static_cast<double>(c.steps),
+                                       c.arithmetic,
+                                       c.shared,
+                                       c.l2};
+      std::copy(columns, columns + COLUMNS, row);
+    }
+    row += COLUMNS;
+  }
+}
+PYNN_EXPORT(gemm_model,
+            "(a, b, d, table, layout, room, tf32)  number, chosen, splits, clocks, memory, work, "
+            "turns, steps, arithmetic, shared, l2 of each variant");
+
+#endif
 
 }  // namespace pynn::gemm

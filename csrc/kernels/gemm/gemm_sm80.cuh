@@ -1,6 +1,6 @@
 // gemm_sm80.cuh — D = epilogue(A B) on tensor cores through mma.sync: every GPU from Ampere on.
 //
-//   T = f16 | bf16, or f32 rounded to tf32;  f32 sums;  NT, NN, TN;  any M, N, K
+//   T = f16 | bf16, f32 rounded to tf32, or f32 as three bf16;  f32 sums;  NT, NN, TN;  any M, N, K
 //   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4); edges are predicated
 //
 //   grid  one CTA per piece of work (gemm.cuh)
@@ -23,15 +23,28 @@
 //                      the fragments of the next row of mma while this row runs
 //   epilogue           16 rows of the warp at a time through its own part of the ring (lines of
 //                      WN + 8 floats: no bank conflict), then 4 neighbours a lane
+//   sums of A's lines  by the warps that hold the first columns: one more mma for 16 rows, times a
+//                      matrix of ones in column m and zeros elsewhere, so that the 4 (2) rows of
+//                      mma of a warp share one accumulator
+//   three bf16         x = x0 + x1 + x2, each rounded to nearest, the smallest 2^-17 of x at most.
+//                      a0 b0 + a0 b1 + a1 b0 + a0 b2 + a1 b1 + a2 b0 leaves out at most 2^-24 of a
+//                      product, and from sums of 4 on errs less than a chain of multiply-adds.
+//                      Tensor cores round sums down: 16 of k are summed in one, then added to the
+//                      rest as f32. A sum that is not finite is made again by multiply-adds, for
+//                      the parts of inf, and of what rounds to it, are NaN.
 //
 //   bytes  sizeof(T) (MK N/BN + NK M/BM) from L2, at best MK + NK from HBM, and D    FLOPs 2 MNK
 //   a k-step of a 64 x 32 warp tile: 6 ldmatrix.x4 for 16 mma (MN-major tf32: 4 words for each)
-//   bound  tensor cores once M, N, K ≳ 1k; on sm_90 mma.sync reaches only part of what wgmma does
+//   bound  tensor cores once M, N, K ≳ 1k; on sm_90 mma.sync reaches only part of what wgmma does;
+//          three bf16: six mma for one, and 3 conversions of each element in every warp that reads it
 //
-//   CUTLASS, media/docs/efficient_gemm.md;  PTX ISA, "mma.m16n8k16", "ldmatrix", "cp.async"
+//   CUTLASS, media/docs/efficient_gemm.md;  PTX ISA, "mma.m16n8k16", "ldmatrix", "cp.async";
+//   Henry, Tang, Heinecke 2019, arXiv:1904.06376 (three bf16);  Ootomo, Yokota 2022, arXiv:2203.03341
+//   (sums outside the tensor cores)
 
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
@@ -52,6 +65,11 @@ struct LargeTile {
 };
 struct SmallTile {
   static constexpr int BM = 64, BN = 64, WARPS_M = 2, WARPS_N = 2;
+};
+
+// An f32 that is multiplied as three bf16.
+struct Triple {
+  float value;
 };
 
 inline constexpr int SM80_STAGES = 4;
@@ -120,7 +138,7 @@ struct Sm80Operand {
         r[i] = load_word(begin + line * CHUNKS * CHUNK + chunk * CHUNK);
       }
     }
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (std::is_same_v<T, float>) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) r[i] = ptx::cvt_rna_tf32(__uint_as_float(r[i]));
     }
@@ -167,6 +185,27 @@ __device__ inline void mma(float (&d)[4], uint32_t const (&a)[4], uint32_t const
   }
 }
 
+// Two ones as an operand of mma.
+template <typename T>
+inline constexpr uint32_t ONES = std::is_same_v<T, float>    ? 0x3F800000
+                                 : std::is_same_v<T, __half> ? 0x3C003C00
+                                                             : 0x3F803F80;
+
+// Two f32 as three pairs of bf16, each rounded to nearest; their sums are x and y.
+__device__ inline void split(float x, float y, uint32_t& first, uint32_t& second, uint32_t& third) {
+  auto const pack = [](float low, float high) {
+    __nv_bfloat162 const pair = __floats2bfloat162_rn(low, high);
+    return uint32_t{__bfloat16_as_ushort(pair.x)} | uint32_t{__bfloat16_as_ushort(pair.y)} << 16;
+  };
+  auto const low = [](uint32_t pair) { return __uint_as_float(pair << 16); };
+  auto const high = [](uint32_t pair) { return __uint_as_float(pair & 0xFFFF0000); };
+  first = pack(x, y);
+  float const x1 = x - low(first);
+  float const y1 = y - high(first);
+  second = pack(x1, y1);
+  third = pack(x1 - low(second), y1 - high(second));
+}
+
 // ---- sizes
 
 template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
@@ -193,26 +232,28 @@ template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
 struct Sm80Sums {
   using S = Sm80<T, A_MAJOR, B_MAJOR, TILE>;
   float at[S::MMA_M][S::MMA_N][4] = {};
+  float lines[4] = {};  // of A: of row m of mma in column m
 
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
   __device__ static int warp() { return static_cast<int>(threadIdx.x) / 32; }
   __device__ static int m_warp() { return warp() / TILE::WARPS_N * S::WM; }
   __device__ static int n_warp() { return warp() % TILE::WARPS_N * S::WN; }
 
-  // Sums over `left` of K, which begin where the sources stand.
+  // Sums over `left` of K, which begin where the sources stand; of A's lines, too, if they are wanted
+  // of this warp.
   template <class SourceA, class SourceB>
-  __device__ void multiply(SourceA& a, SourceB& b, int64_t left) {
+  __device__ void multiply(SourceA& a, SourceB& b, int64_t left, bool want_lines = false) {
     uint32_t const ring = ptx::smem_u32(dynamic_shared<unsigned char>());
     int const steps = static_cast<int>((left + S::BK - 1) / S::BK);
+    int const last = static_cast<int>(left - int64_t{steps - 1} * S::BK);  // of the last, inside
     auto const fill = [&](int step) {
-      if (left > 0) {
+      if (step < steps) {
         uint32_t const stage = ring + step % SM80_STAGES * S::STAGE_BYTES;
-        int const ks = static_cast<int>(min(int64_t{S::BK}, left));
+        int const ks = step + 1 < steps ? S::BK : last;
         S::A::fill(stage, a, ks);
         S::B::fill(stage + S::A::BYTES, b, ks);
         a.advance();
         b.advance();
-        left -= S::BK;
       }
       ptx::cp_async_commit_group();  // an empty one too: a step is a group
     };
@@ -229,34 +270,109 @@ struct Sm80Sums {
 
       uint32_t const sA = ring + step % SM80_STAGES * S::STAGE_BYTES;
       uint32_t const sB = sA + S::A::BYTES;
-      uint32_t rA[2][4];
-      uint32_t rB[2][S::MMA_N / 2][4];
-      auto const load = [&](int row) {  // row = k_step x MMA_M + m
-        int const k_step = row / S::MMA_M;
-        if (row % S::MMA_M == 0) {
-#pragma unroll
-          for (int n = 0; n < S::MMA_N / 2; ++n) {
-            S::B::load(rB[k_step % 2][n], sB, n_warp(), n * 16, k_step * 2);
-          }
-        }
-        S::A::load(rA[row % 2], sA, m_warp(), row % S::MMA_M * 16, k_step * 2);
-      };
-
-      // multiply a row of mma while the fragments of the next are on their way
-      constexpr int ROWS = S::K_STEPS * S::MMA_M;
-      load(0);
-#pragma unroll
-      for (int row = 0; row < ROWS; ++row) {
-        if (row + 1 < ROWS) load(row + 1);
-#pragma unroll
-        for (int n = 0; n < S::MMA_N; ++n) {
-          uint32_t const(&rB_now)[4] = rB[row / S::MMA_M % 2][n / 2];
-          mma<T>(at[row % S::MMA_M][n], rA[row % 2], {rB_now[n % 2], rB_now[n % 2 + 2]});
-        }
+      if constexpr (std::is_same_v<T, Triple>) {
+        multiply_triples(sA, sB, want_lines);
+      } else {
+        multiply_stage(sA, sB, want_lines);
       }
     }
     ptx::cp_async_wait_group<0>();
     __syncthreads();
+  }
+
+  // Rows of mma, one after another, while the fragments of the next are on their way.
+  __device__ void multiply_stage(uint32_t sA, uint32_t sB, bool want_lines) {
+    uint32_t rA[2][4];
+    uint32_t rB[2][S::MMA_N / 2][4];
+    auto const load = [&](int row) {  // row = k_step x MMA_M + m
+      int const k_step = row / S::MMA_M;
+      if (row % S::MMA_M == 0) {
+#pragma unroll
+        for (int n = 0; n < S::MMA_N / 2; ++n) {
+          S::B::load(rB[k_step % 2][n], sB, n_warp(), n * 16, k_step * 2);
+        }
+      }
+      S::A::load(rA[row % 2], sA, m_warp(), row % S::MMA_M * 16, k_step * 2);
+    };
+    constexpr int ROWS = S::K_STEPS * S::MMA_M;
+    load(0);
+#pragma unroll
+    for (int row = 0; row < ROWS; ++row) {
+      if (row + 1 < ROWS) load(row + 1);
+#pragma unroll
+      for (int n = 0; n < S::MMA_N; ++n) {
+        uint32_t const(&rB_now)[4] = rB[row / S::MMA_M % 2][n / 2];
+        mma<T>(at[row % S::MMA_M][n], rA[row % 2], {rB_now[n % 2], rB_now[n % 2 + 2]});
+      }
+      if (want_lines) {
+        uint32_t const one = ones(row % S::MMA_M);
+        mma<T>(lines, rA[row % 2], {one, one});
+      }
+    }
+  }
+
+  // The whole stage is 16 of k: words (0, 4), (8, 12) of k are the pairs of a lane, of A and of B.
+  __device__ void multiply_triples(uint32_t sA, uint32_t sB, bool want_lines) {
+    uint32_t rB[S::MMA_N / 2][3][4];
+#pragma unroll
+    for (int n = 0; n < S::MMA_N / 2; ++n) load_triples<typename S::B>(rB[n], sB, n_warp(), n * 16);
+#pragma unroll
+    for (int m = 0; m < S::MMA_M; ++m) {
+      uint32_t rA[3][4];
+      load_triples<typename S::A>(rA, sA, m_warp(), m * 16);
+#pragma unroll
+      for (int n = 0; n < S::MMA_N; ++n) {
+        float sums[4] = {};
+#pragma unroll
+        for (int product = 0; product < 6; ++product) {  // the smallest first
+          constexpr int OF_A[] = {2, 1, 0, 1, 0, 0};
+          constexpr int OF_B[] = {0, 1, 2, 0, 1, 0};
+          uint32_t const(&rB_now)[4] = rB[n / 2][OF_B[product]];
+          mma<T>(sums, rA[OF_A[product]], {rB_now[n % 2], rB_now[n % 2 + 2]});
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) at[m][n][i] += sums[i];
+      }
+      if (want_lines) {
+        float sums[4] = {};
+        uint32_t const one = ones(m);
+#pragma unroll
+        for (int piece = 2; piece >= 0; --piece) mma<T>(sums, rA[piece], {one, one});
+#pragma unroll
+        for (int i = 0; i < 4; ++i) lines[i] += sums[i];
+      }
+    }
+  }
+
+  template <class OPERAND>
+  __device__ static void load_triples(uint32_t (&r)[3][4], uint32_t stage, int warp_mn,
+                                      int step_mn) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint32_t words[4];
+      OPERAND::load(words, stage, warp_mn, step_mn, half * 2);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        int const to = half * 2 + i;
+        split(__uint_as_float(words[i]), __uint_as_float(words[i + 2]), r[0][to], r[1][to],
+              r[2][to]);
+      }
+    }
+  }
+
+  // Both registers of a B with ones in column m.
+  __device__ static uint32_t ones(int m) { return lane() / 4 == m ? ONES<T> : 0; }
+
+  // finish(m, sum) of the lines of A, m in the tile.
+  template <class Finish>
+  __device__ void each_line(Finish&& finish) const {
+    int const first = lane() % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (first + i % 2 < S::MMA_M) {
+        finish(m_warp() + (first + i % 2) * 16 + i / 2 * 8 + lane() / 4, lines[i]);
+      }
+    }
   }
 
   // finish(m, n, vector) of 4 neighbours along n, m and n in the tile: 16 rows of the warp at a
@@ -288,6 +404,31 @@ struct Sm80Sums {
   }
 };
 
+// ---- sums of three bf16 that are not finite, by multiply-adds
+
+// v, elements (m, n ... n + 3) of the tile, again where they are inf or NaN.
+__device__ inline void make_finite(Problem const& p, Work const& work, int m, int n,
+                                   Vec<float, 4>& v) {
+#pragma unroll 1
+  for (int j = 0; j < 4; ++j) {
+    if (std::isfinite(v.at[j]) || work.n0 + n + j >= p.N) continue;
+    float const* a = p.A.corner<float>(p.inner, work.z, work.m0 + m, work.k0);
+    float const* b = p.B.corner<float>(p.inner, work.z, work.n0 + n + j, work.k0);
+    float sum = 0.f;
+    for (int64_t k = work.k0; k < work.k1; ++k, a += p.A.step_k(1), b += p.B.step_k(1)) {
+      sum = fmaf(*a, *b, sum);
+    }
+    v.at[j] = sum;
+  }
+}
+
+__device__ inline float add_line(Problem const& p, Work const& work, int m) {
+  float const* a = p.A.corner<float>(p.inner, work.z, work.m0 + m, work.k0);
+  float sum = 0.f;
+  for (int64_t k = work.k0; k < work.k1; ++k, a += p.A.step_k(1)) sum += *a;
+  return sum;
+}
+
 // ---- kernel
 
 template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
@@ -303,9 +444,22 @@ __global__ void __launch_bounds__(Sm80<T, A_MAJOR, B_MAJOR, TILE>::THREADS, size
     Sm80Source<T, A_MAJOR, typename S::A> a(p.A, p, work, work.m0, ms);
     Sm80Source<T, B_MAJOR, typename S::B> b(p.B, p, work, work.n0, ns);
     Sm80Sums<T, A_MAJOR, B_MAJOR, TILE> sums;
-    sums.multiply(a, b, work.k1 - work.k0);
-    sums.each([&](int m, int n, Vec<float, 4> const& v) {
-      if (m < ms) finish(p.epilogue, work.row + m, work.n0 + n, v);
+    bool want_lines = false;
+    if constexpr (A_MAJOR == Major::MN) {
+      want_lines = p.epilogue.sums != nullptr && work.n0 + sums.n_warp() == 0;
+    }
+    sums.multiply(a, b, work.k1 - work.k0, want_lines);
+    if (want_lines) {
+      sums.each_line([&](int m, float sum) {
+        if (m >= ms) return;
+        if (std::is_same_v<T, Triple> && !std::isfinite(sum)) sum = add_line(p, work, m);
+        finish_sum(p.epilogue, work.row + m, sum);
+      });
+    }
+    sums.each([&](int m, int n, Vec<float, 4> v) {
+      if (m >= ms) return;
+      if constexpr (std::is_same_v<T, Triple>) make_finite(p, work, m, n, v);
+      finish(p.epilogue, work.row + m, work.n0 + n, v);
     });
   }
 }

@@ -1,11 +1,12 @@
 // gemm_sm90.cuh — D = epilogue(A B) on Hopper: matrices by TMA boxes into mainloop_sm90.cuh.
 //
-//   T = f16 | bf16, f32 sums;  NT, NN, TN;  any M, N, K >= 1 below 2^31
-//   operands aligned to 16 bytes, lines too (ld a multiple of 8); TMA fills edges with zeros
+//   T = f16 | bf16, f32 sums;  NT, NN, TN;  any M, N, K >= 1 below 2^31;  or NT of tf32, to which
+//   TMA rounds f32 on its way
+//   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4); edges become zeros
 //
 //   tiles, ring and roles: mainloop_sm90.cuh;  order of the work, split-K: gemm.cuh
 //
-//   bytes      2 (MK N/BN + NK M/256) from L2 (wide), at best 2 (MK + NK) from HBM, and D
+//   bytes      2 (MK N/BN + NK M/256) from L2 (wide, medium), at best 2 (MK + NK) from HBM, and D
 //   FLOPs      2 MNK
 //   bound      tensor cores once M, N, K ≳ 1k
 
@@ -19,12 +20,14 @@
 
 namespace pynn::gemm {
 
-template <Major A, Major B, class TILE>
+template <typename T, Major A, Major B, class TILE>
 struct GemmPlan {
   using Tile = TILE;
   static constexpr Major A_MAJOR = A;
   static constexpr Major B_MAJOR = B;
   static constexpr int BM = sm90::Sizes<TILE>::CLUSTER_BM;
+  static constexpr int BK = sm90::BK_OF<T>;
+  static constexpr bool SUMS_A = A == Major::MN;
 
   struct Work : gemm::Work {
     int steps;
@@ -37,8 +40,8 @@ struct GemmPlan {
   __host__ __device__ int64_t count() const { return count_work<BM, TILE::BN>(p); }
 
   __device__ Work find(int64_t index) const {
-    gemm::Work const work = find_work<BM, TILE::BN, sm90::BK>(p, index);
-    return {work, static_cast<int>((work.k1 - work.k0 + sm90::BK - 1) / sm90::BK)};
+    gemm::Work const work = find_work<BM, TILE::BN, BK>(p, index);
+    return {work, static_cast<int>((work.k1 - work.k0 + BK - 1) / BK)};
   }
 
   __device__ int64_t row(Work const& work, int m) const {
@@ -49,6 +52,10 @@ struct GemmPlan {
 
   __device__ Epilogue const& epilogue() const { return p.epilogue; }
 
+  __device__ bool wants_sums(Work const& work) const {
+    return p.epilogue.sums != nullptr && work.n0 == 0;
+  }
+
   __device__ void prefetch() const {
     ptx::prefetch_tensormap(map_a);
     ptx::prefetch_tensormap(map_b);
@@ -57,47 +64,55 @@ struct GemmPlan {
   class Loader;
 };
 
-template <Major A, Major B, class TILE>
-class GemmPlan<A, B, TILE>::Loader {
+template <typename T, Major A, Major B, class TILE>
+class GemmPlan<T, A, B, TILE>::Loader {
  public:
   __device__ Loader(GemmPlan const& plan, Work const& work, int rank)
       : plan_(plan),
-        z_(work.z),
+        outer_(static_cast<int>(work.z / plan.p.inner)),
+        inner_(static_cast<int>(work.z % plan.p.inner)),
         m0_(static_cast<int>(work.m0) + rank * TILE::BM),
         n0_(static_cast<int>(work.n0)),
-        k_(work.k0) {}
+        k_(static_cast<int>(work.k0)) {}
 
   __device__ void load(uint32_t stage, uint32_t bar) {
     load_part<A, TILE::BM, 1>(plan_.map_a, plan_.p.A, stage, bar, m0_);
     load_part<B, TILE::BN, TILE::CLUSTER>(plan_.map_b, plan_.p.B,
                                           stage + sm90::Sizes<TILE>::A_BYTES, bar, n0_);
-    k_ += sm90::BK;
+    k_ += BK;
   }
 
  private:
   template <Major MAJOR, int EXTENT, int CLUSTER>
   __device__ void load_part(TensorMap const& map, Operand const& operand, uint32_t to, uint32_t bar,
                             int mn) const {
-    int const outer = operand.outer_step ? static_cast<int>(z_ / plan_.p.inner) : 0;
-    int const inner = operand.inner_step ? static_cast<int>(z_ % plan_.p.inner) : 0;
-    int const k = static_cast<int>(k_);
-    sm90::for_boxes<MAJOR, EXTENT, CLUSTER>([&](int i) {
-      int const x = MAJOR == Major::K ? k : mn + i;
-      int const y = MAJOR == Major::K ? mn + i : k;
-      sm90::load_box<CLUSTER>(to + i * sm90::LINE, map, bar, x, y, inner, outer);
-    });
+    int const outer = operand.outer_step ? outer_ : 0;
+    int const inner = operand.inner_step ? inner_ : 0;
+    if constexpr (MAJOR == Major::K) {
+      sm90::for_boxes<MAJOR, EXTENT, CLUSTER>([&](int i) {
+        sm90::load_box<CLUSTER>(to + i * sm90::LINE, map, bar, k_, mn + i, inner, outer);
+      });
+    } else {  // of every box a share of its lines, since boxes may be odd in number
+      int const line = sm90::rank_in_cluster<CLUSTER>() * (BK / CLUSTER);
+#pragma unroll
+      for (int i = 0; i < EXTENT; i += 64) {
+        sm90::load_box<CLUSTER>(to + (i + line) * sm90::LINE, map, bar, mn + i, k_ + line, inner,
+                                outer);
+      }
+    }
   }
 
   GemmPlan const& plan_;
-  int64_t z_;
+  int outer_;
+  int inner_;
   int m0_;
   int n0_;
-  int64_t k_;
+  int k_;
 };
 
 template <typename T, Major A, Major B, class TILE>
 __global__ void __launch_bounds__(sm90::THREADS, 1)
-    gemm_sm90_kernel(__grid_constant__ GemmPlan<A, B, TILE> const plan) {
+    gemm_sm90_kernel(__grid_constant__ GemmPlan<T, A, B, TILE> const plan) {
   sm90::multiply<T>(plan);
 }
 
@@ -130,9 +145,9 @@ TensorMap map_operand(Operand const& operand, int64_t mn, int64_t k, int64_t inn
 template <typename T, Major A, Major B, class TILE>
 void launch_sm90(cudaStream_t stream, Problem const& p) {
   constexpr int A_LINES = A == Major::K ? TILE::BM : 64;
-  constexpr int B_LINES = B == Major::K ? TILE::BN / TILE::CLUSTER : 64;
-  GemmPlan<A, B, TILE> const plan{map_operand<T>(p.A, p.M, p.K, p.inner, p.batch, A_LINES),
-                                  map_operand<T>(p.B, p.N, p.K, p.inner, p.batch, B_LINES), p};
+  constexpr int B_LINES = (B == Major::K ? TILE::BN : 64) / TILE::CLUSTER;
+  GemmPlan<T, A, B, TILE> const plan{map_operand<T>(p.A, p.M, p.K, p.inner, p.batch, A_LINES),
+                                     map_operand<T>(p.B, p.N, p.K, p.inner, p.batch, B_LINES), p};
   sm90::launch_plan(gemm_sm90_kernel<T, A, B, TILE>, stream, plan);
 }
 
@@ -145,8 +160,16 @@ void launch_sm90_layout(cudaStream_t stream, Problem const& p) {
 
 template <typename T>
 void run_sm90(cudaStream_t stream, Problem const& p, Tile tile) {
-  if (tile == Tile::large) return launch_sm90_layout<T, sm90::WideTile>(stream, p);
-  launch_sm90_layout<T, sm90::SquareTile>(stream, p);
+  switch (tile) {
+    case Tile::large:
+      return launch_sm90_layout<T, sm90::WideTile>(stream, p);
+    case Tile::medium:
+      return launch_sm90_layout<T, sm90::MediumTile>(stream, p);
+    case Tile::small:
+      return launch_sm90_layout<T, sm90::SquareTile>(stream, p);
+    case Tile::narrow:
+      return launch_sm90_layout<T, sm90::NarrowTile>(stream, p);
+  }
 }
 
 }  // namespace pynn::gemm

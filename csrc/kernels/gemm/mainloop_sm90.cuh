@@ -1,22 +1,24 @@
 // mainloop_sm90.cuh — products on Hopper: TMA fills a ring, two warpgroups multiply by wgmma.
 //
-//   D = epilogue(A B), T = f16 | bf16, f32 sums. Which product it is, where A and B come from and
-//   where D goes is said by a plan; a kernel is one plan, and multiply<T>(plan) by every thread.
+//   D = epilogue(A B), T = f16 | bf16 | tf32 (K-major), f32 sums. Which product it is, where A and B
+//   come from and where D goes is said by a plan; a kernel is one plan, and multiply<T>(plan) by
+//   every thread.
 //
 //   grid     persistent: one CTA per multiprocessor, each takes pieces of work in turn
 //   tile     wide:   128 x 256 of D, 4 stages of 48 KB, cluster of 2      BN ──►
-//            square: 128 x 128 of D, 6 stages of 32 KB, no cluster     ┌────────────┐
-//            narrow: 128 x 64 of D, 8 stages of 24 KB, no cluster CTA 0│ warpgroup 0│ 64 rows
-//   cluster  one tile above the other: half of B from each CTA,        │ warpgroup 1│ 64 rows
-//            multicast to both, so B crosses L2 once for two tiles     ├────────────┤
+//            medium: 128 x 192 of D, 5 stages of 40 KB, cluster of 2   ┌────────────┐
+//            square: 128 x 128 of D, 6 stages of 32 KB, no cluster     │ warpgroup 0│ 64 rows
+//            narrow: 128 x  64 of D, 8 stages of 24 KB, no cluster     │ warpgroup 1│ 64 rows
+//   cluster  one tile above the other: half of B from each CTA,   CTA 0├────────────┤
+//            multicast to both, so B crosses L2 once for two tiles     │            │
 //   CTA      3 warpgroups of 128 threads                          CTA 1│     ...    │
 //              0, 1  consumers, 64 x BN of D each, BN/2 sums           └────────────┘
 //              2     one thread of it produces, with 40 registers
 //
-//   stage    A 128 x 64 and B BN x 64 (64 of K, 128 bytes), with the 128-byte swizzle of TMA
+//   stage    A 128 x 64 and B BN x 64 (128 bytes of K: 64, tf32 32), 128-byte swizzle of TMA
 //              K-major   lines of k, 8 to an atom of 1024 bytes       K + 16: 32 bytes on
 //              MN-major  boxes of 64 m or n x 64 k, 8 KB each         K + 16: 2048 bytes on
-//            wgmma reads both majors: no operand is turned
+//            wgmma reads both majors of 16 bits: no operand is turned
 //   full[s]  1 arrival and the stage's bytes, the peer's half of B among them
 //   empty[s] an arrival of each consumer warp of the cluster: a load also writes to the peer
 //
@@ -30,6 +32,8 @@
 //     row(work, m)     where row m of the piece is in D, or -1: nowhere
 //     column(work, n)  where column n is, or the epilogue's N: nowhere; 4 neighbours stay together
 //     epilogue()       epilogue.cuh
+//     wants_sums(work) whether to sum the lines of A over k as well, by one more wgmma, of 8 columns
+//                      times ones; asked where SUMS_A is true
 //     prefetch()       its tensor maps
 //     Loader(plan, work, rank), load(stage, bar)     the loads by this CTA of one stage after another
 //
@@ -64,6 +68,9 @@ namespace pynn::gemm::sm90 {
 struct WideTile {
   static constexpr int BM = 128, BN = 256, CLUSTER = 2, STAGES = 4;
 };
+struct MediumTile {
+  static constexpr int BM = 128, BN = 192, CLUSTER = 2, STAGES = 5;
+};
 struct SquareTile {
   static constexpr int BM = 128, BN = 128, CLUSTER = 1, STAGES = 6;
 };
@@ -71,10 +78,13 @@ struct NarrowTile {
   static constexpr int BM = 128, BN = 64, CLUSTER = 1, STAGES = 8;
 };
 
-inline constexpr int BK = 64;
-inline constexpr int LINE = 128;       // bytes
-inline constexpr int BOX = 64 * LINE;  // 64 lines
-inline constexpr int ATOM = 8 * LINE;  // 8 lines, the period of the swizzle
+inline constexpr int LINE = 128;  // bytes
+inline constexpr int BK = 64;     // of 16-bit types
+template <typename T>
+inline constexpr int BK_OF = LINE / sizeof(T);
+inline constexpr int K_STEPS = LINE / 32;  // wgmma take 32 bytes of K
+inline constexpr int BOX = 64 * LINE;      // 64 lines
+inline constexpr int ATOM = 8 * LINE;      // 8 lines, the period of the swizzle
 inline constexpr int CONSUMERS = 256;
 inline constexpr int THREADS = CONSUMERS + 128;
 
@@ -88,8 +98,12 @@ struct Sizes {
   static constexpr int PITCH = SLAB + 8;  // floats of a staged row: no bank conflict
   static constexpr int WARP_FLOATS = 16 * PITCH;
   static constexpr int RING_BYTES = TILE::STAGES * STAGE_BYTES;
-  static constexpr int SMEM_BYTES = RING_BYTES + CONSUMERS / 32 * WARP_FLOATS * 4;
+  static constexpr int ONES_AT = RING_BYTES + CONSUMERS / 32 * WARP_FLOATS * 4;  // an atom of them
+  static constexpr int SMEM_BYTES = ONES_AT + ATOM;
 };
+
+template <class PLAN>
+inline constexpr bool SUMS_A = requires { requires PLAN::SUMS_A; };
 
 // ---- the ring
 
@@ -105,6 +119,7 @@ struct Turn {
       parity ^= 1;
     }
   }
+  __device__ int before() const { return stage == 0 ? STAGES - 1 : stage - 1; }
 };
 
 struct Barriers {
@@ -142,13 +157,16 @@ __device__ inline void load_box(uint32_t to, TensorMap const& map, uint32_t bar,
   }
 }
 
-// Descriptor of 16 of k of lines that begin at `address`.
+// Descriptor of step `k` of K, 32 bytes (MN: 16 lines), of lines that begin at `address`.
 template <Major MAJOR>
-__device__ inline uint64_t describe(uint32_t address, int k16) {
+__device__ inline uint64_t describe(uint32_t address, int k) {
   return MAJOR == Major::K
-             ? ptx::wgmma_descriptor(address + k16 * 32, 0, ATOM, ptx::Swizzle::B128)
-             : ptx::wgmma_descriptor(address + k16 * 16 * LINE, BOX, ATOM, ptx::Swizzle::B128);
+             ? ptx::wgmma_descriptor(address + k * 32, 0, ATOM, ptx::Swizzle::B128)
+             : ptx::wgmma_descriptor(address + k * 16 * LINE, BOX, ATOM, ptx::Swizzle::B128);
 }
+
+template <typename T>
+using WgmmaType = std::conditional_t<std::is_same_v<T, float>, ptx::tf32, T>;
 
 template <Major MAJOR>
 inline constexpr ptx::Major WGMMA_MAJOR = MAJOR == Major::K ? ptx::Major::K : ptx::Major::MN;
@@ -186,6 +204,19 @@ __device__ inline void release(uint32_t bar) {
     if (lane == 0) ptx::mbarrier_arrive(bar);
   } else {
     if (lane < CLUSTER) ptx::mbarrier_arrive_cluster(ptx::mapa(bar, lane));
+  }
+}
+
+// The sums of A's lines of one warp: line_sums[2 i] is that of row lane/4 + 8 i.
+template <class PLAN>
+__device__ inline void finish_sums(PLAN const& plan, typename PLAN::Work const& work,
+                                   float const (&line_sums)[4], int first) {
+  int const lane = static_cast<int>(threadIdx.x) % 32;
+  if (lane % 4 != 0) return;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    int64_t const row = plan.row(work, first + lane / 4 + i * 8);
+    if (row >= 0) finish_sum(plan.epilogue(), row, line_sums[i * 2]);
   }
 }
 
@@ -230,43 +261,67 @@ __device__ inline void finish_rows(PLAN const& plan, typename PLAN::Work const& 
   }
 }
 
+// The sums of one piece of work; with SUMS, of the lines of A too: columns of ones, all alike. A
+// function for each, for wgmma in a branch of the loop would be serialized.
+template <typename T, class PLAN, bool SUMS>
+__device__ inline void multiply_steps(float (&sums)[PLAN::Tile::BN / 2], float (&line_sums)[4],
+                                      Turn<PLAN::Tile::STAGES>& turn, int steps, Barriers bars,
+                                      uint32_t ring) {
+  using TILE = typename PLAN::Tile;
+  using S = Sizes<TILE>;
+  constexpr ptx::Major A_MAJOR = WGMMA_MAJOR<PLAN::A_MAJOR>;
+  constexpr ptx::Major B_MAJOR = WGMMA_MAJOR<PLAN::B_MAJOR>;
+  int const group = static_cast<int>(threadIdx.x) / 128;
+  for (int step = 0; step < steps; ++step, turn.next()) {
+    // wait for stage
+    ptx::mbarrier_wait_parity(bars.full_at(turn.stage), turn.parity);
+    uint32_t const sA = ring + turn.stage * S::STAGE_BYTES + group * 64 * LINE;
+    uint32_t const sB = ring + turn.stage * S::STAGE_BYTES + S::A_BYTES;
+    // multiply
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < K_STEPS; ++k) {
+      ptx::wgmma_mma_async<WgmmaType<T>, A_MAJOR, B_MAJOR>(sums, describe<PLAN::A_MAJOR>(sA, k),
+                                                           describe<PLAN::B_MAJOR>(sB, k), true);
+      if constexpr (SUMS) {
+        ptx::wgmma_mma_async<T, A_MAJOR>(line_sums, describe<PLAN::A_MAJOR>(sA, k),
+                                         describe<Major::K>(ring + S::ONES_AT, 0), true);
+      }
+    }
+    ptx::wgmma_commit_group();
+    // release the stage before
+    ptx::wgmma_wait_group<1>();
+    if (step > 0) release<TILE::CLUSTER>(bars.empty_at(turn.before()));
+  }
+  ptx::wgmma_wait_group<0>();
+  ptx::wgmma_keep(sums);
+  if constexpr (SUMS) ptx::wgmma_keep(line_sums);
+  if (steps > 0) release<TILE::CLUSTER>(bars.empty_at(turn.before()));
+}
+
 template <typename T, class PLAN>
 __device__ inline void consume(PLAN const& plan, Barriers bars, uint32_t ring) {
   using TILE = typename PLAN::Tile;
   using S = Sizes<TILE>;
-  int const group = static_cast<int>(threadIdx.x) / 128;
-  int const warp = static_cast<int>(threadIdx.x) / 32;
-  int const rank = rank_in_cluster<TILE::CLUSTER>();
-  float* const staged = dynamic_shared<float>() + S::RING_BYTES / 4 + warp * S::WARP_FLOATS;
-  int64_t const all = plan.count();
+  auto const warp = [] { return static_cast<int>(threadIdx.x) / 32; };
+  auto const first = [&] { return rank_in_cluster<TILE::CLUSTER>() * TILE::BM + warp() * 16; };
   Turn<TILE::STAGES> turn;
-  for (int64_t index = blockIdx.x / TILE::CLUSTER; index < all;
+  for (int64_t index = blockIdx.x / TILE::CLUSTER; index < plan.count();
        index += gridDim.x / TILE::CLUSTER) {
     auto const work = plan.find(index);
     float sums[TILE::BN / 2] = {};
-    int before = -1;  // the stage that wgmma may still be reading
-    for (int step = 0; step < work.steps; ++step, turn.next()) {
-      // wait for stage
-      ptx::mbarrier_wait_parity(bars.full_at(turn.stage), turn.parity);
-      uint32_t const sA = ring + turn.stage * S::STAGE_BYTES + group * 64 * LINE;
-      uint32_t const sB = ring + turn.stage * S::STAGE_BYTES + S::A_BYTES;
-      // multiply
-      ptx::wgmma_fence();
-#pragma unroll
-      for (int k16 = 0; k16 < BK / 16; ++k16) {
-        ptx::wgmma_mma_async<T, WGMMA_MAJOR<PLAN::A_MAJOR>, WGMMA_MAJOR<PLAN::B_MAJOR>>(
-            sums, describe<PLAN::A_MAJOR>(sA, k16), describe<PLAN::B_MAJOR>(sB, k16), true);
-      }
-      ptx::wgmma_commit_group();
-      // release the stage before
-      ptx::wgmma_wait_group<1>();
-      if (before >= 0) release<TILE::CLUSTER>(bars.empty_at(before));
-      before = turn.stage;
+    bool wants_sums = false;
+    if constexpr (SUMS_A<PLAN>) wants_sums = plan.wants_sums(work);
+    if (wants_sums) {
+      float line_sums[4] = {};
+      multiply_steps<T, PLAN, SUMS_A<PLAN>>(sums, line_sums, turn, work.steps, bars, ring);
+      finish_sums(plan, work, line_sums, first());
+    } else {
+      float none[4];
+      multiply_steps<T, PLAN, false>(sums, none, turn, work.steps, bars, ring);
     }
-    ptx::wgmma_wait_group<0>();
-    ptx::wgmma_keep(sums);
-    if (before >= 0) release<TILE::CLUSTER>(bars.empty_at(before));
-    finish_rows(plan, work, sums, staged, rank * TILE::BM + warp * 16);
+    float* const staged = dynamic_shared<float>() + S::RING_BYTES / 4 + warp() * S::WARP_FLOATS;
+    finish_rows(plan, work, sums, staged, first());
   }
 }
 
@@ -285,6 +340,12 @@ __device__ inline void multiply(PLAN const& plan) {
       ptx::mbarrier_init(bars.empty_at(s), CONSUMERS / 32 * TILE::CLUSTER);
     }
     ptx::fence_mbarrier_init();
+  }
+  if constexpr (SUMS_A<PLAN>) {
+    constexpr int SIZE = ATOM / sizeof(T);
+    T* const ones = dynamic_shared<T>() + Sizes<TILE>::ONES_AT / sizeof(T);
+    for (int i = static_cast<int>(threadIdx.x); i < SIZE; i += THREADS) ones[i] = T(1.f);
+    ptx::fence_proxy_async();
   }
   auto const meet = [] {
     if constexpr (TILE::CLUSTER == 1) {
@@ -311,7 +372,9 @@ __device__ inline void multiply(PLAN const& plan) {
 
 template <typename T>
 inline constexpr CUtensorMapDataType MAP_DTYPE =
-    std::is_same_v<T, __half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    std::is_same_v<T, float>    ? CU_TENSOR_MAP_DATA_TYPE_TFLOAT32
+    : std::is_same_v<T, __half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
 
 template <class PLAN>
 void launch_plan(void (*kernel)(PLAN), cudaStream_t stream, PLAN const& plan) {

@@ -14,12 +14,15 @@
 namespace pynn::gemm {
 
 enum class Rung : int64_t { simt = 1, sm80 = 2, sm90 = 3 };
-enum class Tile { large, small };
+enum class Tile { large, small, medium, narrow };  // the last two of sm90 alone
 
-// A variant is a rung, times ten, plus 1 for its large tile, 2 for its small one, 0 for either; or
-// 0 for no wish.
+// A variant is a rung, times ten, plus 1 for its large tile, 2 for its small one and so on, 0 for
+// any; or 0 for no wish.
+inline int64_t number_of(Rung rung, Tile tile) {
+  return static_cast<int64_t>(rung) * 10 + 1 + static_cast<int64_t>(tile);
+}
 inline bool is_variant(int64_t variant) {
-  return variant == 0 || (variant >= 10 && variant < 40 && variant % 10 <= 2);
+  return variant == 0 || (variant >= 10 && variant < 40 && variant % 10 <= (variant < 30 ? 2 : 4));
 }
 
 inline int bytes_of(DType dtype) {
@@ -29,14 +32,16 @@ inline int bytes_of(DType dtype) {
 // Any float, any shape, any alignment.
 void gemm_simt(cudaStream_t stream, DType dtype, Problem const& problem, Tile tile);
 
-// Operands and their lines aligned to 16 bytes; f32 operands are rounded to tf32.
+// Operands and their lines aligned to 16 bytes; f32 as three bf16, or rounded to tf32.
 void gemm_sm80_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_f16(cudaStream_t stream, Problem const& problem, Tile tile);
+void gemm_sm80_f32(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
 
-// The same, on sm_90 alone, with K >= 1 and M, N, K below 2^31.
+// The same, on sm_90 alone, with K >= 1 and M, N, K below 2^31; tf32: NT, large or small tile.
 void gemm_sm90_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm90_f16(cudaStream_t stream, Problem const& problem, Tile tile);
+void gemm_sm90_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
 
 // Any problem, by the rung that choose() finds; p.splits is its choice too.
 //   workspace  f32, any size: room for the parts of split-K
