@@ -18,4 +18,4 @@ class CharLmLstm(RecurrentLanguage):
     """Embedding - LSTM - linear."""
 
     layer = nn.LSTM
-    epochs = 5
+    epochs = 8
