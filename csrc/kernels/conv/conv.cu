@@ -292,7 +292,6 @@ void conv_fprop_act(cudaStream_t stream, Array x, Array w, Array bias, Array res
   e.z = const_cast<void*>(optional_like(a, "z", z, e));
   e.activation = static_cast<gemm::Activation>(activation);
   Problem const p = problem(Pass::fprop, s, x.ptr, w.ptr, e);
-  if (is_product(s)) return multiply(stream, a, p);
   run(stream, a, p);
 }
 PYNN_EXPORT(
