@@ -14,7 +14,7 @@
 //   -inf loses +inf, has max 0 and S 0, and no gradient.
 //
 //   forward   common/row.cuh: a row stays in the registers of its team, which also writes dx for
-//             dy = 1, where it is wanted;  rows of 32,768 to 262,144 elements by a cluster
+//             dy = 1, where it is wanted;  rows of 16,384 to 262,144 elements by a cluster
 //             (cross_entropy_sm90.cu), longer ones, or scalars over 2,048, online by a CTA: in one
 //             pass, with smoothing in two, with dx in one more
 //   backward  of what the forward wrote: times dy, nothing where that is 1;  else a team of 8, 32
@@ -72,12 +72,12 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
                         [&](int v, int k) { return p.smooth(Lane::at(v) + k, rx(v, k) - peak); });
     smooth = Cta::reduce(smooth, Add{}, shared<Slots, "smooth">());
   }
+  if (gradient.dx != nullptr) {
+    RowGradient const d(p, row, peak, sum.value(), gradient.of_loss());
+    Lane::map(gradient.dx + row * n, n,
+              [&](int v, int k) { return d(p, Lane::at(v) + k, rx(v, k)); });
+  }
   if (Cta::rank() == 0) finish(p, out, row, x, peak, sum.value(), smooth.value());
-
-  if (gradient.dx == nullptr) return;
-  RowGradient const d(p, row, peak, sum.value(), gradient.of_loss());
-  Lane::map(gradient.dx + row * n, n,
-            [&](int v, int k) { return d(p, Lane::at(v) + k, rx(v, k)); });
 }
 
 template <typename T, int WIDTH>
@@ -221,7 +221,7 @@ void choose_fwd(char const* op, cudaStream_t stream, T const* x, Params p, Losse
                 Gradient<T> gradient) {
   bool const aligned = is_vec_aligned(x) && is_vec_aligned(gradient.dx);
   bool const fits =
-      choose_row<T, 32768>(p.classes, aligned, [&]<int WIDTH, int THREADS, int HELD>() {
+      choose_row<T, 16384>(p.classes, aligned, [&]<int WIDTH, int THREADS, int HELD>() {
         launch(cross_entropy_fwd_kernel<T, WIDTH, THREADS, HELD>, row_grid<THREADS>(op, p.rows),
                ROW_CTA<THREADS>, 0, stream, x, p, out, gradient);
       });

@@ -2,7 +2,7 @@
 // the logits, and one write of their gradient where that is wanted. Mathematics, arguments and bytes
 // as in cross_entropy.cu.
 //
-//   grid     clusters of 2, 4 or 8 CTAs, one a row: common/cluster_row.cuh
+//   grid     clusters of 1, 2, 4 or 8 CTAs, one a row: common/cluster_row.cuh
 //   CTA      512 threads with up to 64 logits each, so 262,144 classes in 8 CTAs
 //   rows     in 16-byte steps
 //   sums     the maximum, sum e^(x - max), and with smoothing sum w x: a cluster barrier each
