@@ -3,6 +3,8 @@
 A loss is float32, or float64 for float64 logits. The mean over no rows, because there are none or
 all are ignored, is 0 with zero gradients, where PyTorch gives NaN. A row of logits that are all
 -inf loses +inf and has no gradient, so nothing becomes NaN through it.
+
+Over 400 lines: four losses of classes, and what their labels must be.
 """
 
 import numpy as np

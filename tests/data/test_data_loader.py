@@ -1,4 +1,7 @@
-"""DataLoader: every sample once, reproducible, resumable bit for bit, and no thread left behind."""
+"""DataLoader: every sample once, reproducible, resumable bit for bit, and no thread left behind.
+
+Over 400 lines: orders, resuming, threads and errors are asked of one class.
+"""
 
 import gc
 import json

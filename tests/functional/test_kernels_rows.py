@@ -1,5 +1,8 @@
 """Row kernels where they change: at the edges of a warp, a team and a chunk, on misaligned memory,
-on one huge row, and in every order of threads."""
+on one huge row, and in every order of threads.
+
+Over 400 lines: reductions, softmax and norms share their shapes and their comparison.
+"""
 
 import numpy as np
 import pytest

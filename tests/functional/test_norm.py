@@ -1,4 +1,7 @@
-"""Normalizations against float64 truth, central differences and PyTorch."""
+"""Normalizations against float64 truth, central differences and PyTorch.
+
+Over 400 lines: five normalizations, each with its truth and its errors.
+"""
 
 import math
 import warnings

@@ -1,4 +1,7 @@
-"""Trainer: resuming to the bit, stopping early, accumulation, the NaN guard, Ctrl-C."""
+"""Trainer: resuming to the bit, stopping early, accumulation, the NaN guard, Ctrl-C.
+
+Over 400 lines: all that can happen to a run is asked of one class.
+"""
 
 import json
 import os

@@ -41,6 +41,8 @@
 //   CUTLASS, media/docs/efficient_gemm.md;  PTX ISA, "mma.m16n8k16", "ldmatrix", "cp.async";
 //   Henry, Tang, Heinecke 2019, arXiv:1904.06376 (three bf16);  Ootomo, Yokota 2022, arXiv:2203.03341
 //   (sums outside the tensor cores)
+//
+//   Over 400 lines: three kinds of operand and the mainloop that takes them, in the order of the ring
 
 #pragma once
 
