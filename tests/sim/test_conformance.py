@@ -6,8 +6,9 @@ simulator. golden.json keeps a digest of each, so that neither side can drift:
 
     PYNN_SIM_GOLDEN=write python -m pytest tests/sim/test_conformance.py
 
-With PYNN_SIM_TEST_VARIANT=gpu the same tests compile with nvcc and run on the device. Over 400 lines: a test, and a table of the manual, for
-each wrapper.
+With PYNN_SIM_TEST_VARIANT=gpu the same tests compile with nvcc and run on the device.
+
+Over 400 lines: a test, and a table of the manual, for each wrapper.
 """
 
 import hashlib
