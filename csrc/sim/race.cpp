@@ -275,9 +275,9 @@ void release(Sync& sync) {
   if (!a) return;
   const int i = int(current->number);
   if (!sync.gathering) sync.gathering = copy(nullptr);
-  if (a->known && a->known.get() != sync.last_joined) {
+  if (a->known && a->known != sync.last_joined) {
     join(*sync.gathering, *a->known);
-    sync.last_joined = a->known.get();
+    sync.last_joined = a->known;
   }
   raise(sync.gathering->order, i, a->clock);
   raise(sync.gathering->proxy, i, a->fenced);

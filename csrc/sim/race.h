@@ -38,7 +38,7 @@ using Known = std::shared_ptr<const Knowledge>;
 
 struct Sync {
   std::shared_ptr<Knowledge> gathering;
-  const Knowledge* last_joined = nullptr;
+  Known last_joined;  // held: at its address there could be another by now
   Known published;
   Known memo_from, memo_to;
 };
