@@ -411,16 +411,22 @@ struct Sm80Sums {
 // v, elements (m, n ... n + 3) of the tile, again where they are inf or NaN.
 __device__ inline void make_finite(Problem const& p, Work const& work, int m, int n,
                                    Vec<float, 4>& v) {
-#pragma unroll 1
+  unsigned wrong = 0;  // a bit for each, since registers cannot be indexed
+#pragma unroll
   for (int j = 0; j < 4; ++j) {
-    if (std::isfinite(v.at[j]) || work.n0 + n + j >= p.N) continue;
+    if (!std::isfinite(v.at[j]) && work.n0 + n + j < p.N) wrong |= 1u << j;
+  }
+#pragma unroll 1
+  for (int j = 0; wrong >> j != 0; ++j) {
+    if ((wrong >> j & 1) == 0) continue;
     float const* a = p.A.corner<float>(p.inner, work.z, work.m0 + m, work.k0);
     float const* b = p.B.corner<float>(p.inner, work.z, work.n0 + n + j, work.k0);
     float sum = 0.f;
     for (int64_t k = work.k0; k < work.k1; ++k, a += p.A.step_k(1), b += p.B.step_k(1)) {
       sum = fmaf(*a, *b, sum);
     }
-    v.at[j] = sum;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v.at[i] = i == j ? sum : v.at[i];
   }
 }
 

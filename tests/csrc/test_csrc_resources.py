@@ -1,0 +1,113 @@
+"""tools/resources.py: what it reads, and that RESOURCES.md is what a build here would give."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from pynn import backend
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture(scope="module")
+def resources():
+    spec = importlib.util.spec_from_file_location("resources", TOOLS / "resources.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["resources"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def build(resources):
+    """(cuobjdump, the built module, its nvcc)."""
+    module = backend.kernel_module("cuda")
+    if module is None:
+        pytest.skip("pynn was built without pynn._cuda")
+    program = resources.cuobjdump()
+    if program is None:
+        pytest.skip("no cuobjdump: it stands in the CUDA toolkit")
+    return program, module.__file__, module.build_info()["nvcc"]
+
+
+DUMP = """\
+Fatbin elf code:
+================
+arch = sm_80
+code version = [1,8]
+
+Resource usage:
+ Common:
+  GLOBAL:0
+ Function _ZN4pynn4norm12apply_kernelIfLi4EEEvPKT_:
+  REG:40 STACK:0 SHARED:128 LOCAL:0 CONSTANT[0]:608 TEXTURE:0 SURFACE:0 SAMPLER:0
+ Function _ZN4pynn4norm12apply_kernelIfLi1EEEvPKT_:
+  REG:24 STACK:8 SHARED:0 LOCAL:0 CONSTANT[0]:608 TEXTURE:0 SURFACE:0 SAMPLER:0
+
+Fatbin elf code:
+================
+arch = sm_90
+Resource usage:
+ Function _ZN4pynn4norm12apply_kernelIfLi4EEEvPKT_:
+  REG:44 STACK:0 SHARED:1152 LOCAL:0 CONSTANT[0]:608 TEXTURE:0 SURFACE:0 SAMPLER:0
+"""
+SASS = """\
+		Function : _ZN4pynn4norm12apply_kernelIfLi4EEEvPKT_
+        /*0b50*/                   LDG.E.128.CONSTANT R4, [R16.64] ;
+		Function : _ZN4pynn4norm12apply_kernelIfLi1EEEvPKT_
+        /*0b50*/                   LDG.E R4, [R16.64] ;
+"""
+
+
+def test_the_table_of_a_dump(resources):
+    of_module = resources.usage(DUMP)
+    assert set(of_module) == {("norm::apply_kernel", "sm_80"), ("norm::apply_kernel", "sm_90")}
+    wide = resources.wide(SASS.splitlines())
+    assert wide == {"_ZN4pynn4norm12apply_kernelIfLi4EEEvPKT_"}
+    (row,) = resources.rows(of_module, wide)
+    assert row == ("norm::apply_kernel", "1", "24..40", "44", "0..128", "0..8", "1")
+    text = resources.page(of_module, wide, "13.0")
+    assert "- norm::apply_kernel, sm_80: 8 bytes in 1 instances\n" in text
+
+
+def test_kernel_names(resources):
+    assert resources.kernel_name("_Z4axpyPf") == "axpy"
+    assert resources.kernel_name("_ZN4pynn10map_kernelILi8EEEvT0_") == "map_kernel"
+    assert resources.kernel_name("_ZN4pynn4gemm16gemm_sm90_kernelIfEEvT_") == (
+        "gemm::gemm_sm90_kernel"
+    )
+
+
+def test_no_kernel_uses_local_memory(resources, build):
+    program, module, _ = build
+    of_module = resources.usage_of(program, module)
+    assert len(of_module) > 50
+    assert list(resources.local_memory(of_module)) == []
+
+
+def test_registers_and_memory_are_as_the_page_says(resources, build):
+    """Without SASS, which takes a minute: all columns but the last."""
+    program, module, nvcc = build
+    page = resources.PAGE.read_text()
+    written = re.search(r"nvcc ([\d.]+);", page)[1]
+    if nvcc != written:
+        pytest.skip(f"built by nvcc {nvcc}, the page by {written}")
+    lines = [line.split(" | ")[:-1] for line in page.splitlines() if line.startswith("| ")][1:]
+    rows = [
+        f"| {' | '.join(row)} |".split(" | ")[:-1]
+        for row in resources.rows(resources.usage_of(program, module))
+    ]
+    assert lines == rows, "run: python tools/resources.py " + module
+
+
+@pytest.mark.slow
+def test_the_page_is_up_to_date(resources, build):
+    program, module, nvcc = build
+    page = resources.PAGE.read_text()
+    if f"nvcc {nvcc};" not in page:
+        pytest.skip(f"built by nvcc {nvcc}, the page by another")
+    of_module = resources.usage_of(program, module)
+    assert page == resources.page(of_module, resources.wide_of(program, module), nvcc)
