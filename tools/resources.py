@@ -133,9 +133,9 @@ global memory 16 bytes at a time. The rest serve rows and pointers that are not 
 
 def dump(program, *arguments):
     """The output's lines, as they come: SASS is too much for memory."""
-    process = subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True)
-    yield from process.stdout
-    if process.wait():
+    with subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        yield from process.stdout
+    if process.returncode:
         raise RuntimeError(f"[resources] {program}: expected exit 0, got {process.returncode}")
 
 
