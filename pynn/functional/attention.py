@@ -173,6 +173,8 @@ class RotaryEmbedding(Function):
     (2 i, 2 i + 1) if interleaved.  Su et al. 2021, arXiv:2104.09864.
     """
 
+    no_kernel = "not written yet"
+
     def __init__(self, angles, interleaved):
         self.angles, self.interleaved = angles, interleaved
 

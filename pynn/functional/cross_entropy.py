@@ -192,6 +192,8 @@ class SoftCrossEntropy(_OfRows):
     its term. The mean divides by the number of rows.
     """
 
+    no_kernel = "not written yet"
+
     def __init__(self, weight, smoothing, reduction):
         self.weight, self.smoothing, self.reduction = weight, smoothing, reduction
 
@@ -313,6 +315,8 @@ class NllLoss(_OfRows):
 
 class MultiMarginLoss(_OfRows):
     """y = w_t / C sum_(c != t) max(0, margin - x_t + x_c)^p, p 1 or 2, for labels t."""
+
+    no_kernel = "not written yet"
 
     def __init__(self, labels, p, margin, weight, reduction):
         self.labels, self.p, self.margin = labels, p, margin

@@ -30,6 +30,8 @@ class Ctc(Function):
     and has no gradient. Saved are the input and alpha, T N (2 S + 1) numbers.
     """
 
+    no_kernel = "not written yet: a recursion over time"
+
     def __init__(self, targets, steps, lengths, blank, zero_infinity):
         self.targets, self.steps, self.lengths = targets, steps, lengths  # (N, S), (N,), (N,)
         self.blank, self.zero_infinity = blank, zero_infinity
