@@ -5,9 +5,11 @@ bytes  (x + w + y) sizeof(T) in each of the three, of x in fprop and wgrad what 
        quarter where they are 1x1 with a stride of 2; the kernels' own: a strided dgrad runs once
        for each place of a pixel in the stride, and reads dy every time; a depthwise wgrad leaves
        sums in f32 for a second launch, 8 |w| of one split
+       conv2d_relu, with a bias: forward alone, K more
 FLOPs  2 N P Q K R S C / groups in each      bound: compute; memory where 1x1 or depthwise
 """
 
+import dataclasses
 import math
 
 from bench.case import Case, normal
@@ -36,8 +38,28 @@ def cases(scale):
     batch = {"full": BATCH, "quick": 16, "tiny": 1}[scale]
     for H, C, K, R, stride in {"full": RESNET50, "quick": QUICK, "tiny": TINY}[scale]:
         yield _case("conv2d", batch, H, C, K, R, stride, 1)
+        yield _relu(batch, H, C, K, R, stride)
     for H, C, R, stride in DEPTHWISE[scale]:
         yield _case("conv2d_depthwise", batch, H, C, C, R, stride, C)
+
+
+def _relu(N, H, C, K, R, stride):
+    plain = _case("conv2d_relu", N, H, C, K, R, stride, 1)
+    padding = R // 2
+
+    def torch(F, x, w, b):
+        x, w = x.permute(0, 3, 1, 2), w.permute(0, 3, 1, 2)
+        return F.relu(F.conv2d(x, w, b, stride=stride, padding=padding)).permute(0, 2, 3, 1)
+
+    return dataclasses.replace(
+        plain,
+        run=lambda F, x, w, b: F.conv2d(x, w, b, stride=stride, padding=padding, activation="relu"),
+        torch=torch,
+        inputs=lambda: [*plain.inputs(), normal(K, start=5)],
+        elements={"forward": plain.elements["forward"] + K},
+        extra={},
+        flops={"forward": plain.flops["forward"]},
+    )
 
 
 def _case(op, N, H, C, K, R, stride, groups):

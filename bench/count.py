@@ -45,6 +45,18 @@ def counts(names, types=("float32", "bfloat16")):
 
 def _count(sim, library, case, direction, dtype):
     """(bytes moved, bytes asked for, names of the launchers)."""
+    kernels = launchers(library, case, direction, dtype, sim.reset_counters)
+    if not kernels:
+        return 0, 0, []
+    found = sim.counters()
+    asked = found["global_load_bytes"] + found["global_store_bytes"]
+    return found["distinct_bytes"], asked, kernels
+
+
+def launchers(library, case, direction, dtype, prepared=lambda: None):
+    """Run a pass once, after prepared(), and name its launchers; none, where a part of it is not by
+    kernels.
+    """
     wanted = dtypes.as_dtype(dtype)
     pynn.manual_seed(0)
     arrays = [testing.cast(a, wanted) for a in case.inputs()]
@@ -55,13 +67,10 @@ def _count(sim, library, case, direction, dtype):
     with library.ready(), backend.trace() as paths, run.launched() as kernels:
         (call,) = case.prepare(library, direction, [arrays], [dy])
         kernels.clear()
-        sim.reset_counters()
+        prepared()
         call()
-        found = sim.counters()
-        if any(path != "native" for _, path in paths.counts):
-            return 0, 0, []
-        asked = found["global_load_bytes"] + found["global_store_bytes"]
-        return found["distinct_bytes"], asked, sorted(kernels)
+    native = all(path == "native" for _, path in paths.counts)
+    return sorted(kernels) if native else []
 
 
 if __name__ == "__main__":

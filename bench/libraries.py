@@ -18,6 +18,7 @@ import numpy as np
 
 import pynn
 import pynn.functional
+import pynn.nn
 from pynn import backend, kernels, optim
 
 
@@ -65,6 +66,9 @@ class Pynn:
 
     def optimizer(self, rule, params, options):
         return getattr(optim, rule)(params, **options)
+
+    def clip_grad_norm(self, params, most):
+        return pynn.nn.clip_grad_norm_(params, most)
 
     def as_float64(self, tensor):
         return tensor.data.astype(np.float64)
@@ -120,6 +124,9 @@ class Torch:
         if not hasattr(self.torch.optim, rule):
             raise AbsentError(f"PyTorch has no {rule}")
         return getattr(self.torch.optim, rule)(params, fused=self.fused, **options)
+
+    def clip_grad_norm(self, params, most):
+        return self.torch.nn.utils.clip_grad_norm_(params, most)
 
     def as_float64(self, tensor):
         wide = tensor.detach().to(self.torch.float64).contiguous()

@@ -1,16 +1,20 @@
-"""Losses of two arrays, reduced to their mean.
+"""Losses of two arrays, and of labels beside log-probabilities, reduced to their mean.
 
 bytes  forward 2 n sizeof(T): predictions and targets; backward 3 n: both again, and the gradient;
        the loss, or its gradient, 4; the kernels' own: 16 for the sum of each 8 KB of predictions,
        of at most 1056 parts      csrc/kernels/loss/loss.cu
+       nll_loss  forward an element and 8 a row, the label; backward 8 a row and the gradient; 4 as
+       above; the kernels' own: loss and weight of each row, out and in, 16 a row, and 4; the sum of
+       the weights again, 4       csrc/kernels/loss/nll.cu
 FLOPs  2 an element                                      bound: memory
 """
 
 import math
 
-from bench.case import Case, named, normal
+from bench.case import Case, integers, named, normal
 
 SIZES = {"full": [(8192, 3072), (8192, 12288)], "quick": [(1024, 768)], "tiny": [(64, 128)]}
+LOGITS = {"full": [(8192, 50257), (65536, 1000)], "quick": [(256, 5000)], "tiny": [(16, 1000)]}
 OPS = ("mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits")
 
 
@@ -28,3 +32,14 @@ def cases(scale):
                 extra={"forward": (n // 512, 0)},
                 flops={"forward": 2 * n, "dgrad": 2 * n},
             )
+    for rows, C in LOGITS[scale]:
+        yield Case(
+            op="nll_loss",
+            shape=named(rows, C),
+            run=lambda F, x, labels: F.nll_loss(x, labels),
+            inputs=lambda rows=rows, C=C: [normal(rows, C), integers(C, rows)],
+            elements={"forward": rows, "backward": rows * C},
+            fixed={"forward": 8 * rows + 4, "backward": 8 * rows + 4},
+            extra={"forward": (0, 16 * rows + 4), "backward": (0, 4)},
+            flops={"forward": rows, "backward": rows},
+        )

@@ -1,8 +1,11 @@
-"""Optimizers: one step over the parameter list of GPT-2.
+"""Optimizers: one step over the parameter list of GPT-2, and what is done with all gradients.
 
 bytes  float32: p and each slot in and out, the gradient in: Adam 7 n, rules with one slot 5 n
        16 bits: the gradient in and p out, besides a float32 master copy and the slots in and
        out: Adam 4 n + 24 n bytes, rules with one slot 4 n + 16 n
+       grad_norm  n: the norm is below what it is clipped to; the kernels' own: two sums for each
+       16,384 elements of an array, out and in, norm and clip, and the clip again
+       zero_grad  n
 FLOPs  counted as 4 an element and slot                  bound: memory
 """
 
@@ -12,8 +15,10 @@ import math
 from bench.case import Case, normal
 
 RULES = {  # name: (rule, options, slots)
+    "plain_sgd": ("SGD", {"lr": 1.0}, 0),
     "sgd": ("SGD", {"lr": 1.0, "momentum": 0.9}, 1),
     "adam": ("Adam", {"lr": 1.0}, 2),
+    "amsgrad": ("Adam", {"lr": 1.0, "amsgrad": True}, 3),
     "adamw": ("AdamW", {"lr": 1.0, "weight_decay": 0.1}, 2),
     "lion": ("Lion", {"lr": 1.0}, 1),
     "rmsprop": ("RMSprop", {"lr": 1.0}, 1),
@@ -58,6 +63,9 @@ class Step(Case):
         params = [library.tensor(a.copy(), requires_grad=True) for a in arrays[:half]]
         for p, g in zip(params, arrays[half:], strict=True):
             p.grad = library.tensor(g)
+        return self._call(library, params)
+
+    def _call(self, library, params):
         optimizer = library.optimizer(self.rule, params, self.options)
 
         def call():
@@ -67,16 +75,44 @@ class Step(Case):
         return call
 
 
+class GradNorm(Step):
+    """The norm of all gradients, of which the clip makes nothing."""
+
+    def bytes(self, direction, itemsize):
+        return itemsize * self.size
+
+    def _call(self, library, params):
+        return lambda: [library.clip_grad_norm(params, 1e9)]
+
+
+class ZeroGrad(GradNorm):
+    """Zeros in place of all gradients, where they lie."""
+
+    def _call(self, library, params):
+        optimizer = library.optimizer(self.rule, params, self.options)
+
+        def call():
+            optimizer.zero_grad(set_to_none=False)
+            return [p.grad for p in params]
+
+        return call
+
+
 def cases(scale):
     shapes = gpt2(*GPT2[scale])
     n = sum(map(math.prod, shapes))
-    for op, (rule, options, slots) in RULES.items():
-        yield Step(
+    steps = {op: (Step, *how) for op, how in RULES.items()}
+    steps["grad_norm"] = (GradNorm, "SGD", {"lr": 1.0}, 0)
+    steps["zero_grad"] = (ZeroGrad, "SGD", {"lr": 1.0}, 0)
+    parts = sum(-(-math.prod(s) // 16384) for s in shapes)
+    for op, (kind, rule, options, slots) in steps.items():
+        yield kind(
             op=op,
             shape=f"{len(shapes)} arrays, {n / 1e6:.3g} M",
             run=None,
             inputs=lambda: [normal(*s, start=k) for k in (0, 17) for s in shapes],
             elements={"step": 0},
+            extra={"step": (0, 16 * parts + 12)} if op == "grad_norm" else {},
             flops={"step": 4 * slots * n},
             rule=rule,
             options=options,

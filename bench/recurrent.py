@@ -1,6 +1,6 @@
-"""Recurrent layers, one layer in one direction: LSTM and GRU.
+"""Recurrent layers, one layer in one direction: LSTM, GRU and the simple cell.
 
-x (N, T, I), I = H, y (N, T, H);  G = 4 gates for LSTM, 3 for GRU
+x (N, T, I), I = H, y (N, T, H);  G = 4 gates for LSTM, 3 for GRU, 1 for the simple cell
 bytes  forward x, y and the weights, and 4 G a unit and step for the gates that the backward needs;
        backward x, y, dy, dx, the weights and their gradients, and the gates
 FLOPs  forward 2 N T G H (I + H), backward twice that
@@ -14,7 +14,7 @@ SHAPES = {  # N, T, H
     "quick": [(32, 64, 128)],
     "tiny": [(3, 4, 8)],
 }
-GATES = {"lstm": 4, "gru": 3}
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 def cases(scale):
@@ -32,8 +32,8 @@ def _case(op, N, T, H):
     return Case(
         op=op,
         shape=named(N, T, H),
-        run=_pynn_lstm if op == "lstm" else _pynn_gru,
-        torch=_torch_lstm if op == "lstm" else _torch_gru,
+        run=_PYNN[op],
+        torch=_TORCH[op],
         inputs=lambda: [
             normal(*shape, scale=1 if i == 0 else H**-0.5, start=i)
             for i, shape in enumerate(shapes)
@@ -66,3 +66,18 @@ def _torch_gru(F, x, *weights):
 
     state = x.new_zeros(1, x.shape[0], weights[1].shape[1])
     return torch.gru(x, state, weights, True, 1, 0.0, False, False, True)[0]
+
+
+def _pynn_rnn(F, x, *weights):
+    return F.rnn(x, None, *weights)[0]
+
+
+def _torch_rnn(F, x, *weights):
+    import torch
+
+    state = x.new_zeros(1, x.shape[0], weights[1].shape[1])
+    return torch.rnn_tanh(x, state, weights, True, 1, 0.0, False, False, True)[0]
+
+
+_PYNN = {"lstm": _pynn_lstm, "gru": _pynn_gru, "rnn": _pynn_rnn}
+_TORCH = {"lstm": _torch_lstm, "gru": _torch_gru, "rnn": _torch_rnn}

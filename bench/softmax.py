@@ -5,7 +5,8 @@ bytes  softmax, log_softmax  forward 2 n sizeof(T), backward 3 n sizeof(T)
                              ones are read once more, and the share of the peak shows it
        cross_entropy         forward n sizeof(T), and 24 a row: label, max, sum, loss, weight;
                              the sum of the losses takes a launch of its own, 8 a row and 8;
-                             backward 2 n and 4: the gradient that the forward wrote, times dy
+                             backward 2 n and 24 a row, of a graph that is kept: its first is the
+                             gradient that the forward wrote, and is part of the step below
        cross_entropy step    both, from a loss whose gradient is 1: 2 n and 24 a row; besides, the
                              sum of the weights and of the losses, 16 a row and 20
                              csrc/kernels/softmax/cross_entropy.cu
@@ -50,16 +51,27 @@ def _rows(op, run, rows, C):
     )
 
 
+class Kept(Case):
+    """The second backward of a graph and those after it, which begin from the logits."""
+
+    def prepare(self, library, direction, sets, dys):
+        calls = super().prepare(library, direction, sets, dys)
+        if direction == "backward":
+            for call in calls:
+                call()
+        return calls
+
+
 def _cross_entropy(rows, C):
     n = rows * C
-    return Case(
+    return Kept(
         op="cross_entropy",
         shape=named(rows, C),
         run=lambda F, x, labels: F.cross_entropy(x, labels),
         inputs=lambda: [normal(rows, C, scale=2.0), integers(C, rows)],
         elements={"forward": n, "backward": 2 * n},
-        fixed={"forward": 24 * rows, "backward": 4},
-        extra={"forward": (0, 8 * rows + 8)},
+        fixed={"forward": 24 * rows, "backward": 16 * rows + 4},
+        extra={"forward": (0, 8 * rows + 8), "backward": (0, 4)},
         flops={"forward": 4 * n, "backward": 4 * n},
         labels={"n": C},
     )

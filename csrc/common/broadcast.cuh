@@ -166,18 +166,18 @@ __device__ inline Offsets<INPUTS> find_offsets(AxesOnDevice<INPUTS> const& axes)
   return offsets;
 }
 
-// A vector of one value; of 16-bit types made word by word, which spares the halves of registers.
+// A vector of *p; of 16-bit types made word by word, which spares the halves of registers.
 template <int WIDTH, typename T>
-__device__ inline Vec<T, WIDTH> repeat_vec(T value) {
+__device__ inline Vec<T, WIDTH> repeat_vec(T const* p) {
   Vec<T, WIDTH> vec;
   if constexpr (sizeof(T) == 2 && WIDTH % 2 == 0) {
-    uint16_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
+    uint32_t const bits = *reinterpret_cast<uint16_t const*>(p);
     uint32_t words[WIDTH / 2];
 #pragma unroll
     for (int i = 0; i < WIDTH / 2; ++i) words[i] = bits * 0x10001u;
     std::memcpy(&vec, words, sizeof vec);
   } else {
+    T const value = *p;
 #pragma unroll
     for (int i = 0; i < WIDTH; ++i) vec.at[i] = value;
   }
@@ -196,7 +196,7 @@ __device__ inline MapTile<T, WIDTH> load_repeated(AxesOnDevice<INPUTS> const& ax
     if (map_index<WIDTH>(l) + WIDTH > n) break;
     T const* const p = x + offsets.at[l][K];
     if (repeats) {
-      tile.load[l] = repeat_vec<WIDTH>(*p);
+      tile.load[l] = repeat_vec<WIDTH>(p);
     } else {
       tile.load[l] = load_vec<WIDTH>(p);
     }

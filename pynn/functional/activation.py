@@ -11,7 +11,6 @@ import numpy as np
 from pynn import dtypes
 from pynn.autograd import Function
 from pynn.backend import array_module, native, sum_to, widen, zero_where
-from pynn.functional.arithmetic import as_float, untracked
 from pynn.functional.broadcast import sum_to_native
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -130,10 +129,10 @@ class Prelu(Function):
         xp, x, w = array_module(dy), self.rows(self.x), self.w.reshape(-1)
         (R, C), (need_x, need_w) = x.shape, self.needs
         dx = xp.empty(self.x.shape if need_x else (0, C), dy.dtype)
-        splits = max(1, min(R // 64, (1 << 17) // max(C, 1), 1024))
+        splits = max(1, min(R // 128, (1 << 17) // max(C, 1), 1024))
         partial = xp.zeros((splits, C), np.float32)
         native.prelu_bwd(x, w, self.rows(dy), self.rows(dx), partial)
-        dw = as_float(sum_to_native(partial, w.shape), w.dtype).reshape(self.w.shape)
+        dw = sum_to_native(partial, w.shape, w.dtype).reshape(self.w.shape)
         return dx if need_x else None, dw if need_w else None
 
     def rows(self, x):
@@ -541,4 +540,4 @@ def hardswish(x):
 
 def step(x):
     """1 where x >= 0, else 0; NaN stays NaN. Without gradient: Rosenblatt's rule needs none."""
-    return untracked(Step().forward(float_input("step", x).data))
+    return Step()(float_input("step", x).detach())

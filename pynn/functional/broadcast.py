@@ -23,13 +23,13 @@ def meet(launch, *arrays):
     return y
 
 
-def sum_to_native(array, shape):
-    """`backend.sum_to` by kernels: one group of neighbouring axes after another, innermost first,
-    with float32 between.
+def sum_to_native(array, shape, dtype=None):
+    """`backend.sum_to` by kernels, in another float dtype if given: one group of neighbouring axes
+    after another, innermost first, with float32 between.
     """
-    if array.shape == shape:
+    dtype = dtype or array.dtype
+    if array.shape == shape and array.dtype == dtype:
         return array
-    dtype = array.dtype
     groups = []  # [length, whether it is summed], neighbours of a kind as one
     kept = (1,) * (array.ndim - len(shape)) + tuple(shape)
     for n, own in zip(array.shape, kept, strict=True):
@@ -49,6 +49,8 @@ def sum_to_native(array, shape):
                 np.dtype(np.float32) if left else dtype,
             )
             del groups[i]
+    if array.dtype != dtype:  # nothing was summed
+        array = _sum(array.reshape(1, 1, -1), dtype)
     return array.reshape(shape)
 
 
