@@ -25,8 +25,10 @@ def batch_norm(
     momentum=0.1,
     eps=1e-5,
     activation=None,
+    residual=None,
 ):
-    """Normalize each channel over the batch:  y = f((x - mean) / sqrt(var + eps) * weight + bias).
+    """Normalize each channel over the batch:
+    y = f((x - mean) / sqrt(var + eps) * weight + bias + residual).
 
     x             (..., C)  any float, channels last: (N, C), (N, L, C), (N, H, W, C), ...
     running_mean  (C,)      float tensors without gradient; None and None if not kept
@@ -36,15 +38,33 @@ def batch_norm(
                   place: running = (1 - momentum) running + momentum batch, the variance over n - 1;
                   an empty batch leaves them. Otherwise take the running ones.
     activation    None, "relu" or "gelu": f, applied in the same pass over memory
+    residual      like x, added in that pass, or None; f is None or "relu" then
     returns (..., C)  dtype of x; statistics and sums are f32 or wider
 
     Raises ValueError for shapes that do not fit, one value per channel in training, running
     statistics missing outside of it, or another activation; TypeError for dtypes.
     Ioffe and Szegedy 2015, arXiv:1502.03167.
     """
+    affine = weight, bias, residual
+    how = training, momentum, eps, activation
+    return normalize_batch(x, None, (running_mean, running_var), affine, *how)
+
+
+def normalize_batch(x, parts, running, affine, training, momentum, eps, activation):
+    """batch_norm with `running` mean and variance and `affine` weight, bias and residual; `parts`
+    are those that whoever made x left of its moments, or None.
+    """
     op = "batch_norm"
+    running_mean, running_var = running
+    weight, bias, residual = affine
     _check(op, x, 2, weight=weight, bias=bias)
     _check_how(op, eps, activation)
+    if residual is not None:
+        _check_sum(op, x, residual)
+        if activation == "gelu":
+            raise ValueError(
+                f"[{op}] activation: expected None or 'relu' with a residual, got 'gelu'"
+            )
     kept = [t for t in (running_mean, running_var) if t is not None]
     for name, t in zip(("running_mean", "running_var"), (running_mean, running_var), strict=True):
         if len(kept) == 1 or (t is None and not training):
@@ -55,16 +75,18 @@ def batch_norm(
         if t is not None:
             _check_shape(op, x, name, t, x.shape[-1:])
             float_input(op, t)
-    running = tuple(t.data for t in kept) or None
-    affine = [t for t in (weight, bias) if t is not None]
-    has = weight is not None, bias is not None
-    if not training:
-        return BatchNormEval(running, eps, *has, activation)(x, *affine)
-    if math.prod(x.shape[:-1]) == 1:
+    if training and math.prod(x.shape[:-1]) == 1:
         raise ValueError(
             f"[{op}] x: expected more than one value per channel in training, got shape {x.shape}"
         )
-    y = BatchNorm(x.shape[-1], eps, *has, running, momentum, activation)(x, *affine)
+    running = tuple(t.data for t in kept) or None
+    inputs = [t for t in (weight, bias, residual) if t is not None]
+    has = weight is not None, bias is not None
+    adds = residual is not None
+    if not training:
+        return BatchNormEval(running, eps, *has, activation, adds)(x, *inputs)
+    how = running, momentum, activation, adds, parts
+    y = BatchNorm(x.shape[-1], eps, *has, *how)(x, *inputs)
     for t in kept:
         touch(t, op)
     return y

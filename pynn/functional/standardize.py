@@ -60,7 +60,7 @@ class Affine(Function):
         given = [dx] * self.summands + [dw] * self.has_weight + [db] * self.has_bias
         return tuple(
             g.astype(self.dtype, copy=False) if need else None
-            for g, need in zip(given, self.needs, strict=True)
+            for g, need in zip(given, self.needs[: len(given)], strict=True)
         )
 
     def split_native(self, x, affine):
@@ -69,7 +69,7 @@ class Affine(Function):
         none = array_module(x).empty(0, x.dtype)
         self.w = affine[0].reshape(-1) if self.has_weight else None
         bias = affine[-1].reshape(-1) if self.has_bias else none
-        self.b = None if self.activation is None else bias
+        self.b = bias if self.activation and self.has_bias else None
         return none if self.w is None else self.w, bias
 
     def kept_native(self):
@@ -86,7 +86,9 @@ class Affine(Function):
     def empty_gradients(self, x, C):
         """dx, dw and db to be filled, empty where not wanted."""
         xp, needs = array_module(x), self.needs
-        dw, db = self.has_weight and needs[self.summands], self.has_bias and needs[-1]
+        first = self.summands
+        dw = self.has_weight and needs[first]
+        db = self.has_bias and needs[first + self.has_weight]
         return (
             xp.empty(x.shape if self.needs_dx else 0, x.dtype),
             xp.empty(C if dw else 0, x.dtype),

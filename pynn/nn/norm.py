@@ -49,30 +49,33 @@ class _BatchNorm(Module):
             init.ones_(self.running_var)
             init.zeros_(self.num_batches_tracked)
 
-    def forward(self, x):
+    def forward(self, x, residual=None):
         if x.ndim not in self.dims:
             raise ValueError(
                 f"[{type(self).__name__}] x: expected {' or '.join(map(str, self.dims))} "
                 f"dimensions, channels last, got shape {x.shape}"
             )
-        momentum = self.momentum
-        follows = self.training and self.track_running_stats
-        if follows and momentum is None:
-            momentum = 1 / (int(self.num_batches_tracked) + 1)
-        y = F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training or not self.track_running_stats,
-            momentum,
-            self.eps,
-            self.activation,
-        )
-        if follows and x.size:  # an empty batch leaves the statistics
-            self.num_batches_tracked.data += 1
+        how = *self.affine_and_mode(), self.eps, self.activation, residual
+        y = F.batch_norm(x, self.running_mean, self.running_var, *how)
+        self.count_batch(x)
         return y
+
+    def affine_and_mode(self):
+        """weight, bias, training and momentum of this batch, as F.batch_norm takes them."""
+        momentum = self.momentum
+        if self.follows and momentum is None:
+            momentum = 1 / (int(self.num_batches_tracked) + 1)
+        return self.weight, self.bias, self.training or not self.track_running_stats, momentum
+
+    @property
+    def follows(self):
+        """Whether the running statistics follow the batches."""
+        return self.training and self.track_running_stats
+
+    def count_batch(self, x):
+        """One more batch has been followed; an empty one leaves the statistics."""
+        if self.follows and x.size:
+            self.num_batches_tracked.data += 1
 
 
 class BatchNorm1d(_BatchNorm):
@@ -83,6 +86,7 @@ class BatchNorm1d(_BatchNorm):
     track_running_stats  whether evaluation uses running statistics; else each batch's own
     activation  None, "relu" or "gelu": applied to y in the same pass over memory
 
+    Called with a residual like x, it adds that before the activation, which is not "gelu" then.
     Ioffe, Szegedy 2015, arXiv:1502.03167.
     """
 

@@ -597,13 +597,13 @@ def test_channel_norm_launchers_say_what_is_wrong():
     x, none = np.zeros((2, 5, 4), np.float32), np.zeros(0, np.float32)
     stats = np.zeros((2, 2))
     with pytest.raises(
-        ValueError, match=r"\[group_moments\] workspace: expected at least 48 floats"
+        ValueError, match=r"\[group_moments\] workspace: expected at least 32 floats"
     ):
         sim.group_moments(x, stats, stats.copy(), none, none.copy(), none.copy(), 1e-5, 0.1)
     with pytest.raises(ValueError, match=r"\[group_apply\] mean: expected a number of groups that"):
-        sim.group_apply(x, np.zeros((2, 3)), np.zeros((2, 3)), none, none, x.copy(), 0)
+        sim.group_apply(x, np.zeros((2, 3)), np.zeros((2, 3)), *[none] * 3, x.copy(), 0)
     with pytest.raises(ValueError, match=r"\[group_apply\] activation: expected 0 \(none\), 1"):
-        sim.group_apply(x, stats, stats, none, none, x.copy(), 3)
+        sim.group_apply(x, stats, stats, *[none] * 3, x.copy(), 3)
     with pytest.raises(ValueError, match=r"\[group_norm_bwd\] dy: expected shape \(2, 5, 4\), got"):
-        outs = [x.copy(), none, none], none.copy(), 0, False
-        sim.group_norm_bwd(x, x[:1], none, none, stats, stats, *outs)
+        outs = [x.copy(), none, none, none], none.copy(), 0, False
+        sim.group_norm_bwd(x, x[:1], none, none, none, stats, stats, *outs)

@@ -3,12 +3,13 @@
 //   mean, rstd = 1 / sqrt(var + eps)  (N, G) f64, of x (N, L, C): group.cuh
 //   x of T = f32 | f16 | bf16;  running mean and var (C,) f32 or empty, moved by `momentum` of the
 //   way, with the variance over n - 1
-//   workspace f32, any size of at least 6 N C; more lets L be cut in more splits
+//   group_moments      all of it; workspace f32, any size of at least 4 N C: more lets L be cut in
+//                      more splits
+//   group_statistics   the second kernel alone: whoever wrote x (1, L, C) left parts (S, C, 4) f32 of
+//                      its moments (common/moments.cuh), as fprop of kernels/conv does
 //
-//   first kernel   down the columns (common/column.cuh); a thread sums d = x - K and d^2 over 64
-//                  rows at a time, K the first of them: since K is one of the 64, cancellation
-//                  costs at most a factor 65, whatever the mean. The parts, in f64, are joined by
-//                  the formula of Chan, Golub, LeVeque 1983.
+//   first kernel   down the columns (common/column.cuh); a thread sums over 64 rows at a time, about
+//                  the first of them (common/moments.cuh)
 //   second kernel  a team for each (N, G) joins splits and channels, and moves the running
 //                  statistics. Where f32 could not hold the squares it takes the moments of its
 //                  group again, in f64, from memory: slow, and only for values beyond 1e15 or
@@ -23,6 +24,7 @@
 
 #include "common/dispatch.h"
 #include "common/export.h"
+#include "common/moments.cuh"
 #include "common/shared.cuh"
 
 namespace pynn::norm {
@@ -30,53 +32,9 @@ namespace pynn::norm {
 inline constexpr int TEAM = 128;
 inline constexpr int FRESH_ROWS = 64;  // of a thread, before it takes another K
 
-// The mean of some values, their sum of (x - mean)^2, and how many they are. In f64, where a mean
-// keeps its digits beside a small spread; few are made: one for each thread and FRESH_ROWS rows.
-struct Moments {
-  double mean = 0.;
-  double squares = 0.;
-  float count = 0.f;
-  float nothing = 0.f;  // a shuffle moves whole words
-
-  __device__ Moments operator+(Moments const& b) const {
-    if (b.count == 0.f) return *this;
-    if (count == 0.f) return b;
-    Moments all;
-    all.count = count + b.count;
-    double const share = double{b.count} / all.count;
-    double const delta = b.mean - mean;
-    all.mean = mean + delta * share;
-    all.squares = (squares + b.squares) + delta * delta * share * count;
-    return all;
-  }
-};
-
-// Sums of d = x - K over a few rows, and the moments they make.
-struct Shifted {
-  float k = 0.f;
-  float sum = 0.f;
-  float squares = 0.f;
-
-  __device__ void add(float x) {
-    float const d = x - k;
-    sum += d;
-    squares = fmaf(d, d, squares);
-  }
-  __device__ Moments moments(int rows) const {
-    Moments m;
-    if (rows == 0) return m;
-    double const shift = double{sum} / rows;
-    double const rest = squares - shift * sum;
-    m.mean = k + shift;
-    m.squares = rest < 0. ? 0. : rest;
-    m.count = static_cast<float>(rows);
-    return m;
-  }
-};
-
 template <typename T, int WIDTH>
 __global__ void __launch_bounds__(COLUMN_THREADS)
-    moments_kernel(T const* x, ColumnPlan plan, Moments* parts) {
+    moments_kernel(T const* x, ColumnPlan plan, StoredMoments* parts) {
   ColumnWork const work = column_work<WIDTH>(plan);
   T const* const base = x + work.outer * plan.n * plan.inner + work.column;
   int64_t const fresh = int64_t{FRESH_ROWS} * work.step;
@@ -106,7 +64,7 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
       }
     }
 #pragma unroll
-    for (int k = 0; k < WIDTH; ++k) moments[k] = moments[k] + sums[k].moments(count);
+    for (int k = 0; k < WIDTH; ++k) moments[k] = moments[k] + sums[k].moments(static_cast<float>(count));
   }
 
   join_columns<WIDTH>(plan, moments);
@@ -140,20 +98,22 @@ struct Statistics {
 // A team for each sample and group.
 template <typename T>
 __global__ void __launch_bounds__(TEAM)
-    statistics_kernel(T const* x, ColumnPlan plan, int64_t groups, Moments const* parts,
+    statistics_kernel(T const* x, ColumnPlan plan, int64_t groups, StoredMoments const* parts,
                       Statistics out) {
   using Cta = Team<TEAM>;
   int64_t const members = plan.inner / groups;
   int64_t const sample = blockIdx.x / groups;
   int64_t const first = blockIdx.x % groups * members;
 
-  Moments moments;
+  JoinedMoments joined;
+#pragma unroll 4
   for (int64_t i = threadIdx.x; i < plan.splits * members; i += TEAM) {
     int64_t const split = i / members;
     int64_t const column = first + (i - split * members);
-    moments = moments + parts[(sample * plan.splits + split) * plan.inner + column];
+    joined.add(parts[(sample * plan.splits + split) * plan.inner + column]);
   }
-  moments = Cta::reduce(moments, Add{}, shared<Cta::Slots<Moments>, "moments">());
+  Moments moments =
+      Cta::reduce(joined.moments(), Add{}, shared<Cta::Slots<Moments>, "moments">());
   // a + b and b + a may differ in the last bit, so lanes may: thread 0 speaks for all
   auto& spoken = shared<Moments, "spoken">();
   if (threadIdx.x == 0) spoken = moments;
@@ -187,42 +147,73 @@ __global__ void __launch_bounds__(TEAM)
   if (threadIdx.x == 0) out.put(blockIdx.x, mean, squares / n, n);
 }
 
+// Launches the second kernel for what x (N, L, C) leaves in parts (N, splits, C).
+template <typename T>
+void launch_statistics(char const* op, cudaStream_t stream, Array x, ColumnPlan const& plan,
+                       int64_t groups, StoredMoments const* parts, Statistics const& out) {
+  launch(statistics_kernel<T>, row_grid<TEAM>(op, plan.outer * groups), TEAM, 0, stream,
+         x.data<T>(), plan, groups, parts, out);
+}
+
+Statistics statistics(char const* op, Out mean, Out rstd, Out running_mean, Out running_var,
+                      double eps, double momentum) {
+  expect_dtype(op, "running_mean", running_mean, DType::f32);
+  expect_like(op, "running_var", running_var, running_mean);
+  bool const running = running_mean.size() > 0;
+  if (running) expect_shape(op, "running_mean", running_mean, {mean.size()});
+  expect(eps >= 0., op, "eps", "a number >= 0", eps);
+  return {mean.data<double>(),
+          rstd.data<double>(),
+          running ? running_mean.data<float>() : nullptr,
+          running ? running_var.data<float>() : nullptr,
+          eps,
+          momentum};
+}
+
 void group_moments(cudaStream_t stream, Array x, Out mean, Out rstd, Out running_mean,
                    Out running_var, Out workspace, double eps, double momentum) {
   char const* const op = "group_moments";
   int64_t const groups = check(op, x, mean, rstd);
+  Statistics const out = statistics(op, mean, rstd, running_mean, running_var, eps, momentum);
   int64_t const N = x.dims[0];
-  int64_t const L = x.dims[1];
   int64_t const C = x.dims[2];
-  expect_dtype(op, "running_mean", running_mean, DType::f32);
-  expect_like(op, "running_var", running_var, running_mean);
-  bool const running = running_mean.size() > 0;
-  if (running) expect_shape(op, "running_mean", running_mean, {N * groups});
-  expect(eps >= 0., op, "eps", "a number >= 0", eps);
   expect_dtype(op, "workspace", workspace, DType::f32);
-  int64_t const part = N * C * static_cast<int64_t>(sizeof(Moments) / sizeof(float));
+  int64_t const part = N * C * static_cast<int64_t>(sizeof(StoredMoments) / sizeof(float));
   expect(workspace.size() >= part, op, "workspace", "at least " + show(part) + " floats",
          workspace.size());
   dispatch_float(op, "x", x.dtype, [&]<typename T>() {
     if (N * C == 0) return;
-    Statistics const out{mean.data<double>(),
-                         rstd.data<double>(),
-                         running ? running_mean.data<float>() : nullptr,
-                         running ? running_var.data<float>() : nullptr,
-                         eps,
-                         momentum};
-    auto* const parts = workspace.data<Moments>();
+    auto* const parts = workspace.data<StoredMoments>();
     choose_width<T>(C, is_vec_aligned(x.ptr), [&]<int WIDTH>() {
-      ColumnPlan const plan = plan_columns(N, L, C, WIDTH, workspace.size() / part);
+      ColumnPlan const plan = plan_columns(N, x.dims[1], C, WIDTH, workspace.size() / part);
       launch(moments_kernel<T, WIDTH>, column_grid(op, plan), COLUMN_THREADS, 0, stream,
              x.data<T>(), plan, parts);
-      launch(statistics_kernel<T>, row_grid<TEAM>(op, N * groups), TEAM, 0, stream, x.data<T>(),
-             plan, groups, parts, out);
+      launch_statistics<T>(op, stream, x, plan, groups, parts, out);
     });
   });
 }
 PYNN_EXPORT(group_moments,
             "(x, mean, rstd, running_mean, running_var, workspace, eps, momentum)  mean and "
             "1 / sqrt(var + eps) of x (N, L, C) over L and each group of channels");
+
+void group_statistics(cudaStream_t stream, Array x, Array parts, Out mean, Out rstd,
+                      Out running_mean, Out running_var, double eps, double momentum) {
+  char const* const op = "group_statistics";
+  int64_t const groups = check(op, x, mean, rstd);
+  Statistics const out = statistics(op, mean, rstd, running_mean, running_var, eps, momentum);
+  expect(x.dims[0] == 1, op, "x", "shape (1, L, C)", x.shape());
+  expect_ndim(op, "parts", parts, 3);
+  expect_shape(op, "parts", parts, {parts.dims[0], x.dims[2], 4});
+  expect_dtype(op, "parts", parts, DType::f32);
+  dispatch_float(op, "x", x.dtype, [&]<typename T>() {
+    if (x.dims[2] == 0) return;
+    ColumnPlan plan = plan_columns(1, x.dims[1], x.dims[2], 1, 1);
+    plan.splits = parts.dims[0];
+    launch_statistics<T>(op, stream, x, plan, groups, parts.data<StoredMoments>(), out);
+  });
+}
+PYNN_EXPORT(group_statistics,
+            "(x, parts, mean, rstd, running_mean, running_var, eps, momentum)  as group_moments, "
+            "from parts (S, C, 4) of the moments of x (1, L, C)");
 
 }  // namespace pynn::norm

@@ -1,18 +1,19 @@
 // group_norm_bwd.cu — the gradient of the normalizations of channels.
 //
-//   y = f(z),  z = xhat w + b,  xhat = (x - mean) rstd;  dz = dy f'(z),  g = dz w
+//   y = f(z),  z = xhat w + b + residual,  xhat = (x - mean) rstd;  dz = dy f'(z),  g = dz w
 //   dx = rstd (g - mean g - xhat mean(g xhat)), or rstd g where mean and rstd are constants
-//   dw = sum dz xhat,  db = sum dz
+//   dw = sum dz xhat,  db = sum dz;  the residual's gradient is dz
 //
 //   x, dy, dx (N, L, C), w, b, dw, db (C,) of T = f32 | f16 | bf16, math in f32: group.cuh
 //   mean, rstd (N, G) f64;  f: norm.cuh;  w, b empty where there are none, dx, dw, db where not
-//   wanted;  workspace f32, any size of at least 4 N (C + G); more lets L be cut in more splits
+//   wanted;  residual, dz like x: both there or both empty, f relu where they are there
+//   workspace f32, any size of at least 4 N (C + G); more lets L be cut in more splits
 //
 //   sum dz and sum dz xhat down the columns (common/column.cuh); the splits joined; folded to
-//   groups, dw and db; then dx
+//   groups, dw and db; then dx. With a residual the sums' pass leaves dz, which dx's pass reads.
 //
-//   bytes  sizeof(T) 5 N L C and the parts; dx alone with constants 2 N L C, 3 N L C if f is not
-//          the identity     bound: memory
+//   bytes  sizeof(T) 5 N L C and the parts, 7 N L C with a residual; dx alone with constants
+//          2 N L C, 3 N L C if f is not the identity     bound: memory
 //   deterministic: the cut depends on shapes and the workspace alone
 
 #include <algorithm>
@@ -26,11 +27,22 @@
 
 namespace pynn::norm {
 
+// Whether there may be a residual: its dz = dy f'(z) is dy or 0, so storing it rounds nothing.
+template <typename F>
+inline constexpr bool ADDS = std::is_same_v<F, activation::Relu>;
+
+// What was added to z, and where dz goes; null where there is none.
+template <typename T>
+struct Added {
+  T const* residual;
+  T* dz;
+};
+
 // sum dz xhat and sum dz of each split: parts (N, splits, 2, C).
 template <typename F, typename T, int WIDTH>
 __global__ void __launch_bounds__(COLUMN_THREADS)
     gradient_sums_kernel(T const* x, T const* dy, ColumnPlan plan, Groups groups, Affine<T> affine,
-                         Sum* parts) {
+                         Added<T> added, Sum* parts) {
   ColumnWork const work = column_work<WIDTH>(plan);
   TwoSums<Sum> sums[WIDTH] = {};
   if (work.inside) {
@@ -49,12 +61,18 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
     for (int64_t i = work.row; i < work.end; i += ROWS * work.step) {
       Vec<T, WIDTH> rx[ROWS];
       Vec<T, WIDTH> rdy[ROWS];
+      Vec<T, WIDTH> more[ROWS];
 #pragma unroll
       for (int r = 0; r < ROWS; ++r) {
         int64_t const at = i + r * work.step;
         bool const in = at < work.end;
         rx[r] = in ? load_vec<WIDTH>(x + base + at * plan.inner) : Vec<T, WIDTH>{};
         rdy[r] = in ? load_vec<WIDTH>(dy + base + at * plan.inner) : Vec<T, WIDTH>{};
+        if constexpr (ADDS<F>) {
+          bool const adds = in && added.residual != nullptr;
+          more[r] =
+              adds ? load_vec<WIDTH>(added.residual + base + at * plan.inner) : Vec<T, WIDTH>{};
+        }
       }
 #pragma unroll
       for (int k = 0; k < WIDTH; ++k) {
@@ -62,8 +80,10 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
         for (int r = 0; r < ROWS; ++r) {
           if (i + r * work.step >= work.end) continue;
           float const x = static_cast<float>(rx[r].at[k]);
-          float const z = fmaf(xhat[k](x), w[k], b[k]);
+          float z = fmaf(xhat[k](x), w[k], b[k]);
+          if constexpr (ADDS<F>) z += static_cast<float>(more[r].at[k]);
           float const g = F::bwd(z, static_cast<float>(rdy[r].at[k]));
+          if constexpr (ADDS<F>) rdy[r].at[k] = static_cast<T>(g);
           float const d = x - xhat[k].high;
           Sum product = Sum::product(g, xhat[k].rough(x));
           if constexpr (sizeof(T) == sizeof(float)) {  // what d lost, below the digits of 16 bits
@@ -72,6 +92,14 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
             product.low = fmaf(g, lost * xhat[k].scale, product.low);
           }
           sums[k] = sums[k] + TwoSums<Sum>{product, Sum(g)};
+        }
+      }
+      if constexpr (ADDS<F>) {
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r) {
+          int64_t const at = i + r * work.step;
+          if (at >= work.end || added.dz == nullptr) continue;
+          store_vec<WIDTH>(added.dz + base + at * plan.inner, rdy[r]);
         }
       }
     }
@@ -181,21 +209,29 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
   }
 }
 
-void group_norm_bwd(cudaStream_t stream, Array x, Array dy, Array weight, Array bias, Array mean,
-                    Array rstd, Outs gradients, Out workspace, int64_t activation, bool constant) {
+void group_norm_bwd(cudaStream_t stream, Array x, Array dy, Array weight, Array bias,
+                    Array residual, Array mean, Array rstd, Outs gradients, Out workspace,
+                    int64_t activation, bool constant) {
   char const* const op = "group_norm_bwd";
   int64_t const groups = check(op, x, mean, rstd);
   int64_t const N = x.dims[0];
   int64_t const L = x.dims[1];
   int64_t const C = x.dims[2];
   expect_like(op, "dy", dy, x);
-  expect(gradients.size() == 3, op, "gradients", "dx, dw and db", gradients.size());
+  expect(gradients.size() == 4, op, "gradients", "dx, dw, db and dz", gradients.size());
   Out const dx = gradients[0];
   Out const dw = gradients[1];
   Out const db = gradients[2];
+  Out const dz = gradients[3];
   if (dx.size() > 0) expect_shape(op, "dx", dx, x.shape());
   if (dw.size() > 0) expect_shape(op, "dw", dw, {C});
   if (db.size() > 0) expect_shape(op, "db", db, {C});
+  bool const adds = residual.size() > 0;
+  if (adds) {
+    expect(activation == 1, op, "activation", "1 (relu) with a residual", activation);
+    expect_like(op, "residual", residual, x);
+    expect_like(op, "dz", dz, x);
+  }
   expect_dtype(op, "workspace", workspace, DType::f32);
   int64_t const fixed = 4 * N * (C + groups);
   expect(workspace.size() >= fixed, op, "workspace", "at least " + show(fixed) + " floats",
@@ -206,20 +242,29 @@ void group_norm_bwd(cudaStream_t stream, Array x, Array dy, Array weight, Array 
     T* const rdx = wanted<T>(op, "dx", dx, x);
     T* const rdw = wanted<T>(op, "dw", dw, x);
     T* const rdb = wanted<T>(op, "db", db, x);
+    T* const rdz = wanted<T>(op, "dz", dz, x);
     if (C == 0) return;
+    Added<T> const added{adds ? residual.data<T>() : nullptr, adds ? rdz : nullptr};
     auto* const means = workspace.data<double>();
     auto* const sums = reinterpret_cast<Sum*>(means + 2 * N * groups);
     Sum* const parts = sums + 2 * N * C;
     int64_t const most_splits = N == 0 ? 1 : (workspace.size() - fixed) / (4 * N * C);
     Groups const of{mean.data<double>(), rstd.data<double>(), groups, C / groups};
-    bool const aligned = is_vec_aligned(x.ptr) && is_vec_aligned(dy.ptr) && is_vec_aligned(dx.ptr);
-    bool const summed = !constant || rdw != nullptr || rdb != nullptr;
+    bool const aligned = is_vec_aligned(x.ptr) && is_vec_aligned(dy.ptr) &&
+                         is_vec_aligned(dx.ptr) &&
+                         (!adds || (is_vec_aligned(residual.ptr) && is_vec_aligned(rdz)));
+    bool const summed = !constant || rdw != nullptr || rdb != nullptr || adds;
+    auto const spread = [&]<typename F, int WIDTH>(T const* from) {
+      ColumnPlan const plan = plan_columns(N, L, C, WIDTH, ANY_SPLITS);
+      launch(gradient_kernel<F, T, WIDTH>, column_grid(op, plan), COLUMN_THREADS, 0, stream,
+             x.data<T>(), from, plan, of, affine, constant ? nullptr : means, rdx);
+    };
     dispatch_activation(op, activation, [&]<typename F>() {
       choose_width<T>(C, aligned, [&]<int WIDTH>() {
         ColumnPlan const plan = plan_columns(N, L, C, WIDTH, most_splits);
         if (summed && N > 0) {
           launch(gradient_sums_kernel<F, T, WIDTH>, column_grid(op, plan), COLUMN_THREADS, 0,
-                 stream, x.data<T>(), dy.data<T>(), plan, of, affine,
+                 stream, x.data<T>(), dy.data<T>(), plan, of, affine, added,
                  plan.splits > 1 ? parts : sums);
           if (plan.splits > 1) {
             ColumnPlan const join = plan_columns(N, plan.splits, 2 * C, 1, 1);
@@ -234,16 +279,15 @@ void group_norm_bwd(cudaStream_t stream, Array x, Array dy, Array weight, Array 
                  means, rdw, rdb);
         }
         if (rdx == nullptr) return;
-        ColumnPlan const spread = plan_columns(N, L, C, WIDTH, ANY_SPLITS);
-        launch(gradient_kernel<F, T, WIDTH>, column_grid(op, spread), COLUMN_THREADS, 0, stream,
-               x.data<T>(), dy.data<T>(), spread, of, affine, constant ? nullptr : means, rdx);
+        if (adds) return spread.template operator()<Identity, WIDTH>(rdz);
+        spread.template operator()<F, WIDTH>(dy.data<T>());
       });
     });
   });
 }
 PYNN_EXPORT(group_norm_bwd,
-            "(x, dy, weight, bias, mean, rstd, gradients, workspace, activation, constant)  "
-            "gradients dx, dw and db of y = f(xhat weight + bias), x (N, L, C); `constant`: mean "
-            "and rstd do not depend on x");
+            "(x, dy, weight, bias, residual, mean, rstd, gradients, workspace, activation, "
+            "constant)  gradients dx, dw, db and dz of y = f(xhat weight + bias + residual), x "
+            "(N, L, C); `constant`: mean and rstd do not depend on x");
 
 }  // namespace pynn::norm
