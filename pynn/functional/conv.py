@@ -8,6 +8,8 @@ The reference stands in im2col.py, the kernels in csrc/kernels/conv/.
 Over 400 lines: half of them say what a public function takes, and check it.
 """
 
+import math
+
 import numpy as np
 
 from pynn.autograd import Function
@@ -16,6 +18,7 @@ from pynn.functional.broadcast import sum_to_native
 from pynn.functional.convolve import (
     dgrad_native,
     fprop_activate_native,
+    fprop_moments_native,
     fprop_native,
     wgrad_native,
 )
@@ -118,6 +121,26 @@ class Conv2d(_Convolution):
         dw = array_module(dy).empty_like(self.w)
         wgrad_native(self.x, dy, dw, self.geometry)
         return dw
+
+
+class Conv2dMoments(Conv2d):
+    """Conv2d whose kernels also leave the moments of y's channels, for the batch norm behind it, as
+    `parts`: (S, K, 4) float32, of the rounded y.
+    """
+
+    parts = None
+
+    def product_native(self, x, w, b):
+        y = self.empty_output(x, w)
+        count = -(-math.prod(y.shape[:3]) // 64)
+        self.parts = array_module(x).empty((count, w.shape[0], 4), np.float32)
+        fprop_moments_native(x, w, b, y, self.parts, self.geometry)
+        return y
+
+    def take_parts(self):
+        """The parts, None where the reference ran; the graph does not keep them."""
+        parts, self.parts = self.parts, None
+        return parts
 
 
 class Conv2dActivation(Conv2d):
@@ -224,6 +247,10 @@ class Conv1dActivation(NativeLine, Conv2dActivation):
     """Conv2dActivation of height 1: x (N, L, C), w (K, R, C / groups), residual (N, P, K)."""
 
 
+class Conv1dMoments(NativeLine, Conv2dMoments):
+    """Conv2dMoments of height 1: x (N, L, C), w (K, R, C / groups)."""
+
+
 class ConvTranspose1d(NativeLine, ConvTranspose2d):
     """ConvTranspose2d of height 1: x (N, P, K), w (K, R, C / groups), b (C,), y (N, L, C)."""
 
@@ -321,7 +348,26 @@ def conv_transpose1d(
 
 
 def _conv(op, ops, dims, x, weight, bias, numbers, activation, residual):
-    stride, padding, dilation, groups = numbers
+    geometry = check_conv(op, dims, x, weight, bias, *numbers)
+    groups = numbers[3]
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    plain, fused = ops
+    if activation is None and residual is None:
+        return plain(*geometry, groups)(*inputs)
+    if activation is not None:
+        check_activation(op, activation, " or None")
+    if residual is None:
+        return fused(activation, False, *geometry, groups)(*inputs)
+    size = geometry.output_size(as_pair(x.shape[1:-1]), as_pair(weight.shape[1:-1]))
+    shape = (x.shape[0], *size[-dims:], weight.shape[0])
+    if residual.shape != shape:
+        raise ValueError(f"[{op}] residual: expected shape {shape}, got {residual.shape}")
+    check_dtypes(op, x, residual=residual)
+    return fused(activation, True, *geometry, groups)(*inputs, residual)
+
+
+def check_conv(op, dims, x, weight, bias, stride, padding, dilation, groups):
+    """The geometry of a convolution, once everything about it is checked."""
     _check_arrays(op, dims, x, weight, bias)
     _check_groups(op, groups, weight)
     stride = pair(op, "stride", stride, dims, 1)
@@ -332,21 +378,8 @@ def _conv(op, ops, dims, x, weight, bias, numbers, activation, residual):
     _check_channels(op, x, C, weight, groups)
     _check_bias(op, bias, K)
     geometry = Geometry(stride, padding, dilation)
-    size = as_pair(x.shape[1:-1])
-    check_fits(op, dims, size, kernel, geometry)
-    inputs = (x, weight) if bias is None else (x, weight, bias)
-    plain, fused = ops
-    if activation is None and residual is None:
-        return plain(*geometry, groups)(*inputs)
-    if activation is not None:
-        check_activation(op, activation, " or None")
-    if residual is None:
-        return fused(activation, False, *geometry, groups)(*inputs)
-    shape = (x.shape[0], *geometry.output_size(size, kernel)[-dims:], K)
-    if residual.shape != shape:
-        raise ValueError(f"[{op}] residual: expected shape {shape}, got {residual.shape}")
-    check_dtypes(op, x, residual=residual)
-    return fused(activation, True, *geometry, groups)(*inputs, residual)
+    check_fits(op, dims, as_pair(x.shape[1:-1]), kernel, geometry)
+    return geometry
 
 
 def _conv_transpose(op, Op, dims, x, weight, bias, stride, padding, extra, groups, dilation):

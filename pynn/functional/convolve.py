@@ -20,6 +20,13 @@ def fprop_native(x, w, b, y, geometry):
     native.conv_fprop(x, w, b, y, _workspace(y, terms), *_numbers(geometry))
 
 
+def fprop_moments_native(x, w, b, y, parts, geometry):
+    """fprop_native, and parts of the moments of y's channels: (ceil(N P Q / 64), K, 4)."""
+    b = nothing_of(x) if b is None else b
+    terms = math.prod(w.shape[1:])
+    native.conv_fprop_moments(x, w, b, y, parts, _workspace(y, terms), *_numbers(geometry))
+
+
 def fprop_activate_native(x, w, b, residual, z, y, activation, geometry):
     """z = x * w + b + residual, kept unless z is None, and y = f(z), f one of ACTIVATIONS."""
     b, residual, z = (nothing_of(x) if a is None else a for a in (b, residual, z))

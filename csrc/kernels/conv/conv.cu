@@ -1,6 +1,8 @@
 // conv.cu — the launchers of convolution, its choice of a rung, phases and split-K.
 //
 //   conv_fprop       y = x * w + bias
+//   conv_fprop_moments   the same, and parts of the moments of y's channels (moments.cuh), for a
+//                    batch norm: from the tiles as they are finished, a 1x1 among them
 //   conv_fprop_act   z = x * w + bias + residual, kept where asked for, and y = f(z)
 //   conv_dgrad       dx from dy and w; with a bias (C,), a transposed convolution
 //   conv_wgrad       dw from x and dy
@@ -74,7 +76,8 @@ Choice choose_tile(Problem const& p, Rung rung, int64_t variant, int64_t room) {
   int const sms = chip().sms;
   bool const suits = rung != Rung::sm90 || suits_wide(p);
   bool const wave = tiles_of(p, rung, Tile::large) >= sms && suits;
-  bool const large = variant % 10 == 0 ? wave : variant % 10 == 1;
+  bool const leaves_moments = rung != Rung::simt || p.moments == nullptr;
+  bool const large = leaves_moments && (variant % 10 == 0 ? wave : variant % 10 == 1);
   Choice choice{rung, large ? Tile::large : Tile::small, 1};
   if (may_split(p)) {
     choice.splits = gemm::choose_splits(p.gemm, tiles_of(p, rung, choice.tile), room, sms);
@@ -245,20 +248,26 @@ void run(cudaStream_t stream, Arguments const& a, Problem p, Rung rung) {
   int64_t const size = p.gemm.batch * p.gemm.M * p.gemm.N;
   if (size == 0) return;
   bool const room = p.pass != Pass::wgrad || a.workspace.size() >= size;
-  if (a.variant == 0 && room && fits_depthwise(p)) return run_depthwise(stream, a, p);
+  if (a.variant == 0 && room && fits_depthwise(p)) {
+    run_depthwise(stream, a, p);
+    if (p.moments != nullptr) row_moments(stream, p);
+    return;
+  }
   Choice const choice = choose_tile(p, rung, a.variant, a.workspace.size());
   p.gemm.splits = choice.splits;
   if (choice.splits == 1) return run(stream, a.x.dtype, p, choice);
   auto* const parts = a.workspace.data<float>();
   Problem first = p;
   first.gemm = gemm::to_parts(p.gemm, parts);
+  first.moments = nullptr;
   run(stream, a.x.dtype, first, choice);
   gemm::sum_splits(stream, p.gemm, parts);
+  if (p.moments != nullptr) row_moments(stream, p);
 }
 
 // A whole pass; dgrad in phases, where the rung does not take all at once.
 void run(cudaStream_t stream, Arguments const& a, Problem const& p) {
-  if (is_product(p.shape)) return multiply(stream, a, p);
+  if (is_product(p.shape) && p.moments == nullptr) return multiply(stream, a, p);
   Rung const rung = choose_rung(p, a.x.dtype, a.tf32, a.variant, a.workspace.size());
   if (p.pass != Pass::dgrad || rung == Rung::sm90) return run(stream, a, p, rung);
   for (int i = 0; i < p.shape.stride_h; ++i) {
@@ -278,6 +287,24 @@ void conv_fprop(cudaStream_t stream, Array x, Array w, Array bias, Out y, Out wo
 PYNN_EXPORT(
     conv_fprop,
     "(x, w, bias, y, workspace, stride, padding, dilation, variant, tf32)  y = x * w + bias");
+
+void conv_fprop_moments(cudaStream_t stream, Array x, Array w, Array bias, Out y, Out parts,
+                        Out workspace, Pair stride, Pair padding, Pair dilation, int64_t variant,
+                        bool tf32) {
+  Arguments const a{"conv_fprop_moments", x,       w,        y,       workspace,
+                    stride,               padding, dilation, variant, tf32};
+  Shape const s = read_shape(a);
+  gemm::Epilogue e = epilogue(y, s.K, s.group_K());
+  add_bias(a, bias, e);
+  Problem p = problem(Pass::fprop, s, x.ptr, w.ptr, e);
+  expect_dtype(a.op, "parts", parts, DType::f32);
+  expect_shape(a.op, "parts", parts, {(p.gemm.M + MOMENTS_ROWS - 1) / MOMENTS_ROWS, s.K, 4});
+  p.moments = parts.data<StoredMoments>();
+  run(stream, a, p);
+}
+PYNN_EXPORT(conv_fprop_moments,
+            "(x, w, bias, y, parts, workspace, stride, padding, dilation, variant, tf32)  "
+            "y = x * w + bias, and the moments of its channels in parts (ceil(N P Q / 64), K, 4)");
 
 void conv_fprop_act(cudaStream_t stream, Array x, Array w, Array bias, Array residual, Out z, Out y,
                     Out workspace, Pair stride, Pair padding, Pair dilation, int64_t activation,

@@ -44,6 +44,7 @@
 #include <numeric>
 
 #include "common/launch.h"
+#include "common/moments.cuh"
 
 #include "kernels/gemm/gemm.cuh"
 
@@ -91,6 +92,8 @@ struct Axis {
   int out_step;
 };
 
+inline constexpr int MOMENTS_ROWS = 64;  // of y, that a part of its moments is of
+
 struct Problem {
   Pass pass;
   Shape shape;
@@ -98,6 +101,7 @@ struct Problem {
   Axis columns;
   int64_t channels;    // of the gathered image: C, in dgrad K
   gemm::Problem gemm;  // M, N, K and operands of one group; ld of windows and of taps is unused
+  StoredMoments* moments;  // of y's channels (moments.cuh); null: not wanted
 
   // In one group.
   __host__ __device__ int64_t depth() const { return channels / shape.groups; }

@@ -60,7 +60,16 @@ __global__ void __launch_bounds__(gemm::SIMT_THREADS, TILE == 128 || WIDTH == 1 
     } else {
       multiply(Dense(g.A, g, work, work.m0, g.M), PixelSource<T, AlongN>(p, work));
     }
-    sums.each(smem, Finish(p, work));
+    Finish<PASS> finish(p, work);
+    sums.each(smem, finish);
+    if constexpr (PASS == Pass::fprop && TILE == MOMENTS_ROWS) {
+      if (p.moments == nullptr) continue;
+      constexpr int PARTS = gemm::SIMT_EDGE;
+      static_assert(PARTS * TILE * sizeof(BoardEntry) <= sizeof(smem), "the board fits");
+      put_moments<TILE, TILE, PARTS, gemm::SIMT_THREADS>(
+          p, work, finish.sums, reinterpret_cast<BoardEntry*>(&smem),
+          static_cast<int>(threadIdx.x) / gemm::SIMT_EDGE, Sums::x());
+    }
   }
 }
 

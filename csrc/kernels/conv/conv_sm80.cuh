@@ -57,7 +57,17 @@ __global__ void __launch_bounds__(Sm80<T, PASS, TILE>::THREADS, SM80_CTAS<T, TIL
       multiply(gemm::Sm80Source<T, Major::MN, A>(g.A, g, work, work.m0, ms),
                PixelSource<T, B>(p, work));
     }
-    sums.each(Finish(p, work));
+    Finish<PASS> finish(p, work);
+    sums.each(finish);
+    if constexpr (PASS == Pass::fprop) {
+      if (p.moments == nullptr) continue;
+      static_assert(S::WN == 32, "a lane finishes the same 4 columns in every row");
+      constexpr int PARTS = TILE::WARPS_M * 4;
+      int const part = sums.warp() / TILE::WARPS_N * 4 + sums.lane() / 8;
+      put_moments<TILE::BM, TILE::BN, PARTS, S::THREADS>(
+          p, work, finish.sums, dynamic_shared<BoardEntry>(), part,
+          sums.n_warp() + sums.lane() % 8 * 4);
+    }
   }
 }
 

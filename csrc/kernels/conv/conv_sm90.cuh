@@ -25,6 +25,7 @@
 #include <type_traits>
 
 #include "kernels/conv/conv.cuh"
+#include "kernels/conv/moments.cuh"
 #include "kernels/conv/variants.h"
 #include "kernels/conv/windows_sm90.cuh"
 #include "kernels/gemm/mainloop_sm90.cuh"
@@ -52,6 +53,7 @@ struct ConvPlan {
   Shape shape;
   int depth;   // channels of a group that a window has
   int blocks;  // of 64, of those
+  StoredMoments* moments;
   gemm::Problem
       p;  // K of fprop and dgrad, N of wgrad rounded up to blocks; batch = phases x groups
 
@@ -104,9 +106,75 @@ struct ConvPlan {
     ptx::prefetch_tensormap(matrix);
   }
 
+  class TileMoments;
+  using Moments = std::conditional_t<PASS == Pass::fprop, TileMoments, gemm::sm90::NoMoments>;
   class WindowLoader;
   class PixelLoader;
   using Loader = std::conditional_t<PASS == Pass::wgrad, PixelLoader, WindowLoader>;
+};
+
+// Moments of 32 columns of a warpgroup's 64 rows. Four lanes of a warp share columns, four warps the
+// board, which has a second half for the next 32 columns: whoever fills a half has met, in between,
+// those who read it.
+template <Pass PASS, class TILE>
+class ConvPlan<PASS, TILE>::TileMoments {
+ public:
+  __device__ explicit TileMoments(ConvPlan const& plan) : wanted_(plan.moments != nullptr) {}
+
+  __device__ void add(Vec<float, 4> const& v) {
+    if (wanted_) sums_.add(v);
+  }
+
+  __device__ void put(ConvPlan const& plan, Work const& work, int first_column) {
+    if (!wanted_) return;
+    auto& board = shared<BoardEntry[2][2][4][32], "board">();
+    int const lane = static_cast<int>(threadIdx.x) % 32;
+    int const warp = static_cast<int>(threadIdx.x) / 32 % 4;
+    int const group = static_cast<int>(threadIdx.x) / 128;
+    int const slab = first_column / 32;
+    auto& half = board[group][slab % 2];
+    half[warp][lane] = join_lanes(lane);
+    ptx::bar_sync(1 + group, 128);
+    if (slab % 4 != warp) return;
+    ::pynn::Moments joined;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) joined = joined + moments_of(half[i][lane]);
+    int64_t const row = work.m0 + gemm::sm90::rank_in_cluster<TILE::CLUSTER>() * TILE::BM + group * 64;
+    int64_t const n = plan.column(work, first_column + lane % 8 * 4 + lane / 8);
+    if (row >= plan.p.M || n >= plan.p.epilogue.N) return;
+    plan.moments[row / MOMENTS_ROWS * plan.shape.K + n] = joined;
+  }
+
+ private:
+  // Lane l has columns l % 8 * 4 ... + 3 of every fourth row; returns the sums of the warp's 16 rows
+  // in column l % 8 * 4 + l / 8, about the value in the first of them.
+  __device__ BoardEntry join_lanes(int lane) const {
+    constexpr unsigned EVERY_LANE = 0xFFFFFFFF;
+    BoardEntry own{};
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      Shifted const& s = sums_.at[j];
+      float const k = __shfl_sync(EVERY_LANE, s.k, lane % 8);
+      float const d = s.k - k;
+      float sum = fmaf(sums_.rows, d, s.sum);
+      float squares = fmaf(d, s.sum + sum, s.squares);
+#pragma unroll
+      for (int apart = 8; apart < 32; apart *= 2) {
+        sum += __shfl_xor_sync(EVERY_LANE, sum, apart);
+        squares += __shfl_xor_sync(EVERY_LANE, squares, apart);
+      }
+      if (lane / 8 == j) own = {k, sum, squares, 0.f};
+    }
+    own.at[3] = sums_.rows;
+#pragma unroll
+    for (int apart = 8; apart < 32; apart *= 2) {
+      own.at[3] += __shfl_xor_sync(EVERY_LANE, own.at[3], apart);
+    }
+    return own;
+  }
+
+  bool wanted_;
+  ColumnSums<4> sums_;
 };
 
 // Stages of fprop and dgrad: 64 channels of the windows at one tap, then the next 64, the next tap.
@@ -318,6 +386,7 @@ void launch_sm90(cudaStream_t stream, Problem const& problem) {
   plan.columns = sm90_columns(problem);
   plan.depth = static_cast<int>(problem.depth());
   plan.blocks = sm90_blocks(problem);
+  plan.moments = problem.moments;
   gemm::Problem& p = plan.p = sm90_product(problem, plan.rows, plan.columns);
   p.epilogue.N = p.epilogue.ld;
 

@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "kernels/conv/conv.cuh"
+#include "kernels/conv/moments.cuh"
 
 namespace pynn::conv {
 
@@ -158,7 +159,8 @@ struct PixelSource {
 };
 
 // Where the sums of a tile go: the epilogue of the group's columns, and for each row of the tile one
-// of D, which in dgrad with a stride is a pixel that the phase reaches.
+// of D, which in dgrad with a stride is a pixel that the phase reaches. `sums` are of what is stored.
+template <Pass PASS>
 struct Finish {
   Problem const& p;
   gemm::Epilogue epilogue;
@@ -167,21 +169,27 @@ struct Finish {
   int rows;  // of the tile, inside
   bool apart;
   Digits first;
+  ColumnSums<4> sums;
 
   __device__ Finish(Problem const& problem, Work const& work)
       : p(problem),
-        epilogue(p.pass == Pass::wgrad ? p.gemm.epilogue
-                                       : gemm::from_column(p.gemm.epilogue, work.z * p.gemm.N)),
-        row(p.pass == Pass::wgrad ? work.row : work.row - work.z * p.gemm.M),
+        epilogue(PASS == Pass::wgrad ? p.gemm.epilogue
+                                     : gemm::from_column(p.gemm.epilogue, work.z * p.gemm.N)),
+        row(PASS == Pass::wgrad ? work.row : work.row - work.z * p.gemm.M),
         n0(work.n0),
         rows(static_cast<int>(min(p.gemm.M - work.m0, int64_t{INT_MAX}))),
-        apart(p.rows.out_step > 1 || p.columns.out_step > 1),
+        apart(PASS == Pass::dgrad && (p.rows.out_step > 1 || p.columns.out_step > 1)),
         first(apart ? window_radix(p).split(work.m0) : Digits{}) {}
 
   // Neighbours of row m of the tile, from its column n on.
   template <int W>
-  __device__ void operator()(int m, int n, Vec<float, W> const& v) const {
-    if (m < rows) gemm::finish(epilogue, apart ? row_of_phase(m) : row + m, n0 + n, v);
+  __device__ void operator()(int m, int n, Vec<float, W> const& v) {
+    if (m >= rows) return;
+    Vec<float, W> const done =
+        gemm::finish(epilogue, apart ? row_of_phase(m) : row + m, n0 + n, v);
+    if constexpr (PASS == Pass::fprop) {
+      if (p.moments != nullptr) sums.add(done);
+    }
   }
 
   __device__ int64_t row_of_phase(int m) const {

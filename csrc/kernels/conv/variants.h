@@ -30,6 +30,9 @@ bool fits_depthwise(Problem const& problem);
 void depthwise(cudaStream_t stream, DType dtype, Problem const& problem);
 int depthwise_wgrad(cudaStream_t stream, DType dtype, Problem const& problem, Out workspace);
 
+// The moments of y (M, K) of fprop from y itself: problem.moments.
+void row_moments(cudaStream_t stream, Problem const& problem);
+
 // The same without tf32, on sm_90 alone; fits_sm90() of windows_sm90.cuh says which, and dgrad comes
 // whole, with all of its phases.
 void conv_sm90_bf16(cudaStream_t stream, Problem const& problem, Tile tile);

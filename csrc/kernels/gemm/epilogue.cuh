@@ -159,10 +159,11 @@ __device__ inline void with_dtype(DType dtype, F&& f) {
   }
 }
 
-// Finishes elements n ... n + W - 1 of a row of D; n is a multiple of W.
+// Finishes elements n ... n + W - 1 of a row of D, n a multiple of W; returns them as they are stored.
 template <int W>
-__device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<float, W> v) {
-  if (n >= e.N) return;
+__device__ inline Vec<float, W> finish(Epilogue const& e, int64_t row, int64_t n,
+                                       Vec<float, W> v) {
+  if (n >= e.N) return v;
   int const count = static_cast<int>(min(int64_t{W}, e.N - n));
   int64_t const at = row * e.ld + n;
   with_dtype(e.dtype, [&]<typename T>(T*) {
@@ -185,8 +186,12 @@ __device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<flo
     }
     activate(e.activation, v);
   }
-  with_dtype(e.dtype,
-             [&]<typename T>(T*) { store_piece(static_cast<T*>(e.d) + at, count, e.aligned, v); });
+  with_dtype(e.dtype, [&]<typename T>(T*) {
+    store_piece(static_cast<T*>(e.d) + at, count, e.aligned, v);
+#pragma unroll
+    for (int i = 0; i < W; ++i) v.at[i] = static_cast<float>(static_cast<T>(v.at[i]));
+  });
+  return v;
 }
 
 template <int W>

@@ -32,6 +32,8 @@
 //     row(work, m)     where row m of the piece is in D, or -1: nowhere
 //     column(work, n)  where column n is, or the epilogue's N: nowhere; 4 neighbours stay together
 //     epilogue()       epilogue.cuh
+//     Moments          if it has such: told of the elements as they are stored, 32 columns of this
+//                      warp at a time
 //     wants_sums(work) whether to sum the lines of A over k as well, by one more wgmma, of 8 columns
 //                      times ones; asked where SUMS_A is true
 //     prefetch()       its tensor maps
@@ -104,6 +106,26 @@ struct Sizes {
 
 template <class PLAN>
 inline constexpr bool SUMS_A = requires { requires PLAN::SUMS_A; };
+
+// What a plan without Moments does.
+struct NoMoments {
+  template <class PLAN>
+  __device__ explicit NoMoments(PLAN const&) {}
+  template <class V>
+  __device__ void add(V const&) {}
+  template <class PLAN>
+  __device__ void put(PLAN const&, typename PLAN::Work const&, int) {}
+};
+
+template <class PLAN>
+struct MomentsOf {
+  using Type = NoMoments;
+};
+template <class PLAN>
+  requires requires { typename PLAN::Moments; }
+struct MomentsOf<PLAN> {
+  using Type = typename PLAN::Moments;
+};
 
 // ---- the ring
 
@@ -250,14 +272,17 @@ __device__ inline void finish_rows(PLAN const& plan, typename PLAN::Work const& 
     }
     __syncwarp();
     int64_t const n = plan.column(work, slab * S::SLAB + column);
+    typename MomentsOf<PLAN>::Type moments(plan);
 #pragma unroll 1
     for (int r = lane / ACROSS; r < 16; r += 32 / ACROSS) {
       int64_t const row = __shfl_sync(EVERY_LANE, own_row, r);
       if (row >= 0) {
-        finish(plan.epilogue(), row, n, load_vec<WIDTH>(staged + r * S::PITCH + column));
+        Vec<float, WIDTH> const sums_here = load_vec<WIDTH>(staged + r * S::PITCH + column);
+        moments.add(finish(plan.epilogue(), row, n, sums_here));
       }
     }
     __syncwarp();
+    moments.put(plan, work, slab * S::SLAB);
   }
 }
 
