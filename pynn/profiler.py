@@ -37,7 +37,8 @@ from pathlib import Path
 from pynn import backend
 from pynn.autograd import Function
 
-_MATRIX = {"Linear", "Matmul", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"}
+_MATRIX = {"Linear", "Matmul", "ConvTranspose1d", "ConvTranspose2d"}
+_MATRIX |= {f"Conv{dims}d{more}" for dims in (1, 2) for more in ("", "Activation", "Moments")}
 _MATRIX |= {"Rnn", "Gru", "Lstm", "ScaledDotProductAttention"}
 
 

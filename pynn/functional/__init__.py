@@ -68,6 +68,7 @@ from pynn.functional.compare import (
 )
 from pynn.functional.contrastive import contrastive_loss
 from pynn.functional.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from pynn.functional.conv_norm import conv1d_batch_norm, conv2d_batch_norm
 from pynn.functional.cross_entropy import cross_entropy, multi_margin_loss, nll_loss
 from pynn.functional.ctc import ctc_greedy_decode, ctc_loss
 from pynn.functional.distance import (

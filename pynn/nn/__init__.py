@@ -34,7 +34,7 @@ from pynn.nn.container import ModuleDict, ModuleList, Sequential
 from pynn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from pynn.nn.dropout import AlphaDropout, Dropout, Dropout2d
 from pynn.nn.embedding import Embedding
-from pynn.nn.fusion import fuse_conv_bn_eval
+from pynn.nn.fusion import ConvBatchNorm1d, ConvBatchNorm2d, fuse_conv_bn_eval
 from pynn.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from pynn.nn.loss import (
     ArctanLoss,

@@ -1,14 +1,71 @@
-"""Layers joined for evaluation. Names are PyTorch's (`torch.nn.utils.fusion`)."""
+"""A convolution and the batch norm behind it as one, in training and for evaluation."""
 
 import copy
 
 import numpy as np
 
+import pynn.functional as F
+from pynn.nn.conv import Conv1d, Conv2d
+from pynn.nn.module import Module
+from pynn.nn.norm import BatchNorm1d, BatchNorm2d
 from pynn.nn.parameter import Parameter
 
 
+class ConvBatchNorm2d(Module):
+    """f(norm(conv(x)) + residual) in fewer passes over memory (F.conv2d_batch_norm).
+
+    x           (N, H, W, in_channels) to (N, P, Q, out_channels); residual like the latter
+    activation  None, "relu", or without a residual "gelu"
+
+    `conv` is a Conv2d without bias and `norm` a BatchNorm2d: stride ... groups and eps, momentum
+    are theirs, and so is the layer's state. For evaluation alone, fuse_conv_bn_eval(layer.conv,
+    layer.norm, activation) is one convolution that is called alike.
+    """
+
+    Conv, Norm = Conv2d, BatchNorm2d
+    op = staticmethod(F.conv2d_batch_norm)
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        activation=None,
+        eps=1e-5,
+        momentum=0.1,
+    ):
+        super().__init__()
+        numbers = stride, padding, dilation, groups
+        self.conv = self.Conv(in_channels, out_channels, kernel_size, *numbers, bias=False)
+        self.norm = self.Norm(out_channels, eps, momentum)
+        self.activation = activation
+
+    def forward(self, x, residual=None):
+        conv, norm = self.conv, self.norm
+        weight, bias, *mode = norm.affine_and_mode()
+        state = conv.weight, norm.running_mean, norm.running_var, weight, bias
+        y = self.op(x, *state, None, *conv.numbers(), *mode, norm.eps, self.activation, residual)
+        norm.count_batch(y)
+        return y
+
+    def extra_repr(self):
+        return "" if self.activation is None else f"activation={self.activation!r}"
+
+
+class ConvBatchNorm1d(ConvBatchNorm2d):
+    """ConvBatchNorm2d on sequences (N, L, in_channels)."""
+
+    Conv, Norm = Conv1d, BatchNorm1d
+    op = staticmethod(F.conv1d_batch_norm)
+
+
 def fuse_conv_bn_eval(conv, bn, activation=None):
-    """A convolution that does what a convolution and the batch norm behind it do in evaluation:
+    """A convolution that does what a convolution and the batch norm behind it do in evaluation
+    (`torch.nn.utils.fusion`):
 
         y = f(bn(conv(x))) = f(x * w' + b'),  w' = w scale,  b' = (b - mean) scale + bias,
         scale = weight / sqrt(var + eps)

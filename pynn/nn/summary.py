@@ -142,7 +142,7 @@ def flops(op, arrays, outputs) -> int:
         return 2 * y.size * x.shape[-1] + bias
     if name == "Matmul":
         return 2 * y.size * x.shape[-1]
-    if name in ("Conv1d", "Conv2d"):
+    if name.startswith(("Conv1d", "Conv2d")):
         return 2 * y.size * math.prod(arrays[1].shape[1:]) + bias
     if name in ("ConvTranspose1d", "ConvTranspose2d"):
         return 2 * x.size * math.prod(arrays[1].shape[1:]) + bias

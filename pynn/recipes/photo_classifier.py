@@ -15,7 +15,6 @@ Krizhevsky 2009, "Learning multiple layers of features from tiny images" (CIFAR-
 Learned-Miller 2007, "Labeled faces in the wild".
 """
 
-import pynn.functional as F
 from pynn import data, nn
 from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
@@ -64,9 +63,7 @@ class PhotoClassifier(Classification):
                 stages.append(Residual(before, outputs, stride if i == 0 else 1))
                 before = outputs
         return nn.Sequential(
-            nn.Conv2d(self.image_shape[2], C, 3, padding=1, bias=False),
-            nn.BatchNorm2d(C),
-            nn.ReLU(),
+            nn.ConvBatchNorm2d(self.image_shape[2], C, 3, padding=1, activation="relu"),
             *stages,
             nn.GlobalAvgPool2d(),
             nn.Linear(4 * C, len(self.classes)),
@@ -78,18 +75,12 @@ class Residual(nn.Module):
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
-        self.learnt = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
+        first = {"stride": stride, "padding": 1, "activation": "relu"}
+        self.first = nn.ConvBatchNorm2d(inputs, outputs, 3, **first)
+        self.second = nn.ConvBatchNorm2d(outputs, outputs, 3, padding=1, activation="relu")
         self.shortcut = nn.Identity()
         if inputs != outputs or stride != 1:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.ConvBatchNorm2d(inputs, outputs, 1, stride=stride)
 
     def forward(self, x):
-        return F.relu(self.shortcut(x) + self.learnt(x))
+        return self.second(self.first(x), self.shortcut(x))

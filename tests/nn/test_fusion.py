@@ -1,4 +1,6 @@
-"""A convolution and its batch norm as one, for evaluation."""
+"""A convolution and its batch norm as one, for evaluation and in training."""
+
+import copy
 
 import numpy as np
 import pytest
@@ -49,6 +51,38 @@ def test_one_kernel_does_it(monkeypatch):
         y = fused(x)
     assert _sim.counters()["launches"] == 1
     np.testing.assert_allclose(y.numpy(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_the_layer_is_its_parts(dims):
+    """Outputs, gradients and statistics of some batches, then in evaluation, then fused."""
+    pynn.manual_seed(3)
+    Layer = nn.ConvBatchNorm1d if dims == 1 else nn.ConvBatchNorm2d
+    how = dict(stride=2, padding=1, groups=2, activation="relu", momentum=None)
+    layer = Layer(6, 8, 3, **how).to("float64")
+    conv, norm = copy.deepcopy(layer.conv), copy.deepcopy(layer.norm)
+    rng = np.random.default_rng(0)
+
+    def tensors():
+        shapes = (3, *[7] * dims, 6), (3, *[4] * dims, 8)
+        return [pynn.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes]
+
+    for _ in range(3):
+        x, residual = tensors()
+        y, wanted = layer(x, residual), F.relu(norm(conv(x)) + residual)
+        np.testing.assert_allclose(y.numpy(), wanted.numpy(), rtol=1e-12, atol=1e-12)
+        gradients = [pynn.grad(out.square().sum(), [x, residual]) for out in (y, wanted)]
+        for a, b in zip(*gradients, strict=True):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-10)
+    state = layer.norm.state_dict()
+    for name, value in norm.state_dict().items():
+        np.testing.assert_allclose(state[name].numpy(), value.numpy(), rtol=1e-6)
+    layer.eval(), conv.eval(), norm.eval()
+    x, residual = tensors()
+    wanted = F.relu(norm(conv(x)) + residual).numpy()
+    np.testing.assert_allclose(layer(x, residual).numpy(), wanted, rtol=1e-12, atol=1e-12)
+    fused = nn.fuse_conv_bn_eval(layer.conv, layer.norm, layer.activation)
+    np.testing.assert_allclose(fused(x, residual).numpy(), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_bad_input():
