@@ -153,14 +153,54 @@ def test_batches(variant, batch_a, batch_b):
         np.testing.assert_array_equal(run(a, b, layout, variant, out=F32), product(a, b, layout))
 
 
+SM90 = [name for name in kernels.variants("gemm") if name.startswith("sm90_")]
+
+
+@pytest.mark.parametrize("variant", SM90)
+def test_results_in_boxes(variant):
+    """Of 16 bits, whole lines apart: TMA stores them; the same bits as by vectors."""
+    number = kernels._VARIANTS["gemm"][variant]
+    for dtype, layout, (M, N, K), batch, order, asynchronous in (
+        (BF16, NT, (136, 264, 72), (), "ascending", "late"),
+        (F16, TN, (40, 72, 136), (2, 1), "random", "random"),
+    ):
+        _sim.set_schedule(order, asynchronous, 7)
+        a, b = operands(layout, M, N, K, dtype, batch, batch)
+        bias, exact = integers(N, dtype, seed=5), product(a, b, layout)
+        _sim.reset_counters()
+        plain = run(a, b, layout, variant)
+        boxes = _sim.counters()["async_bytes"]
+        np.testing.assert_array_equal(plain, exact.astype(dtype))
+        _sim.reset_counters()
+        run(a, b, layout, variant, offset=1)
+        lines, columns = -(-M // 16) * 16, -(-N // int(variant[9:])) * int(variant[9:])
+        stored = 2 * int(np.prod(batch)) * lines * columns
+        assert boxes - _sim.counters()["async_bytes"] == stored
+        for f in range(3):
+            d, vectors = np.full_like(plain, np.nan), misaligned(np.full_like(plain, np.nan))
+            for to in (d, vectors):
+                _sim.gemm_act(a, b, bias, NOTHING, to, NOTHING, layout, f, number, False)
+            np.testing.assert_array_equal(d, vectors)
+            if f == 0:
+                np.testing.assert_array_equal(d, (exact + bias.astype(F64)).astype(dtype))
+
+
 @pytest.mark.parametrize(
-    ("variant", "batch"),
-    [("sm90_128x64", 134), ("sm90_128x128", 134), ("sm90_128x192", 68), ("sm90_128x256", 68)],
+    ("variant", "batch", "out"),
+    [
+        ("sm90_128x64", 134, F32),
+        ("sm90_128x64", 134, BF16),
+        ("sm90_128x128", 134, BF16),
+        ("sm90_128x192", 68, BF16),
+        ("sm90_128x256", 68, BF16),
+    ],
 )
-def test_persistent_ctas_take_several_tiles(variant, batch):
+def test_persistent_ctas_take_several_tiles(variant, batch, out):
+    """The second tile begins while boxes of the first are under way."""
     _sim.set_schedule("random", "random", 2)
     a, b = operands(NT, 8, 16, 208, BF16, (batch,), (1,))
-    np.testing.assert_array_equal(run(a, b, NT, variant, out=F32), product(a, b, NT))
+    d = run(a, b, NT, variant, out=out)
+    np.testing.assert_array_equal(d, product(a, b, NT).astype(out))
 
 
 @pytest.mark.parametrize(

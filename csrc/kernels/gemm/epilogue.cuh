@@ -194,6 +194,27 @@ __device__ inline Vec<float, W> finish(Epilogue const& e, int64_t row, int64_t n
   return v;
 }
 
+// Finishes, but for its rounding to T, what a lane has of a fragment of wgmma: v[i] is of column
+// n + 8 (i/4) + i%2. D is aligned, nothing but a bias is read, nothing but D written, and f is relu
+// or none.
+template <typename T, int SIZE>
+__device__ inline void finish_fragment(Epilogue const& e, int64_t n, float (&v)[SIZE]) {
+  if (e.bias != nullptr) {
+    T const* const bias = static_cast<T const*>(e.bias) + n;
+#pragma unroll
+    for (int i = 0; i < SIZE; i += 4) {
+      if (n + i * 2 >= e.N) continue;
+      Vec<T, 2> const pair = load_vec<2>(bias + i * 2);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) v[i + j] += static_cast<float>(pair.at[j % 2]);
+    }
+  }
+  if (e.activation == Activation::relu) {
+#pragma unroll
+    for (int i = 0; i < SIZE; ++i) v[i] = activation::Relu::fwd(v[i]);
+  }
+}
+
 template <int W>
 __device__ inline void finish(Epilogue const& e, int64_t row, int64_t n, Vec<double, W> v) {
   if (n >= e.N) return;

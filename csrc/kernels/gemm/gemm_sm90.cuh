@@ -28,6 +28,7 @@ struct GemmPlan {
   static constexpr int BM = sm90::Sizes<TILE>::CLUSTER_BM;
   static constexpr int BK = sm90::BK_OF<T>;
   static constexpr bool SUMS_A = A == Major::MN;
+  static constexpr bool BOXES = sizeof(T) == 2;
 
   struct Work : gemm::Work {
     int steps;
@@ -35,6 +36,7 @@ struct GemmPlan {
 
   TensorMap map_a;
   TensorMap map_b;
+  TensorMap map_d;  // where stores()
   Problem p;
 
   __host__ __device__ int64_t count() const { return count_work<BM, TILE::BN>(p); }
@@ -52,6 +54,19 @@ struct GemmPlan {
 
   __device__ Epilogue const& epilogue() const { return p.epilogue; }
 
+  // Whether D is of T, lies as TMA asks, and is all that the epilogue reads or writes but a bias; f
+  // other than relu would be spelled out for each register of a box.
+  __host__ __device__ bool stores() const {
+    Epilogue const& e = p.epilogue;
+    return BOXES && e.dtype != DType::f32 && e.aligned && e.z == nullptr && e.residual == nullptr &&
+           e.activation <= Activation::relu;
+  }
+
+  __device__ void store(Work const& work, int m, int n, uint32_t box) const {
+    ptx::cp_async_bulk_tensor_store(map_d, box, static_cast<int>(work.n0) + n,
+                                    static_cast<int>(work.m0) + m, static_cast<int>(work.z));
+  }
+
   __device__ bool wants_sums(Work const& work) const {
     return p.epilogue.sums != nullptr && work.n0 == 0;
   }
@@ -59,6 +74,7 @@ struct GemmPlan {
   __device__ void prefetch() const {
     ptx::prefetch_tensormap(map_a);
     ptx::prefetch_tensormap(map_b);
+    if (stores()) ptx::prefetch_tensormap(map_d);
   }
 
   class Loader;
@@ -142,12 +158,34 @@ TensorMap map_operand(Operand const& operand, int64_t mn, int64_t k, int64_t inn
   return tensor_map_tiled(t);
 }
 
+// D as (columns, rows, batch), in boxes of 16 rows x 128 bytes.
+template <typename T>
+TensorMap map_result(Problem const& p) {
+  TiledTensor t{};
+  t.dtype = sm90::MAP_DTYPE<T>;
+  t.rank = 3;
+  t.address = p.epilogue.d;
+  t.dims[0] = p.N;
+  t.dims[1] = p.M;
+  t.dims[2] = p.batch;
+  t.strides[0] = p.epilogue.ld * sizeof(T);
+  t.strides[1] = t.strides[0] * t.dims[1];
+  t.box[0] = sm90::LINE / sizeof(T);
+  t.box[1] = 16;
+  t.box[2] = 1;
+  t.swizzle = CU_TENSOR_MAP_SWIZZLE_128B;
+  return tensor_map_tiled(t);
+}
+
 template <typename T, Major A, Major B, class TILE>
 void launch_sm90(cudaStream_t stream, Problem const& p) {
   constexpr int A_LINES = A == Major::K ? TILE::BM : 64;
   constexpr int B_LINES = (B == Major::K ? TILE::BN : 64) / TILE::CLUSTER;
-  GemmPlan<T, A, B, TILE> const plan{map_operand<T>(p.A, p.M, p.K, p.inner, p.batch, A_LINES),
-                                     map_operand<T>(p.B, p.N, p.K, p.inner, p.batch, B_LINES), p};
+  GemmPlan<T, A, B, TILE> plan{map_operand<T>(p.A, p.M, p.K, p.inner, p.batch, A_LINES),
+                               map_operand<T>(p.B, p.N, p.K, p.inner, p.batch, B_LINES),
+                               {},
+                               p};
+  if (plan.stores()) plan.map_d = map_result<T>(p);
   sm90::launch_plan(gemm_sm90_kernel<T, A, B, TILE>, stream, plan);
 }
 

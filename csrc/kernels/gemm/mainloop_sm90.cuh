@@ -23,8 +23,13 @@
 //   empty[s] an arrival of each consumer warp of the cluster: a load also writes to the peer
 //
 //   consumers  wait for stage; 4 wgmma m64 n(BN) k16; with them under way, release the stage before
-//   epilogue   32 columns at a time through 2.5 KB of each warp's own, then 4 neighbours a lane;
-//              meanwhile the producer fills stages of the next tile
+//   epilogue   meanwhile the producer fills stages of the next tile; D leaves each warp, 16 rows,
+//              through shared memory of its own
+//                boxes   D of 16 bits where nothing else is read or written: 64 columns at a time are
+//                        finished and rounded in registers, laid by stmatrix into a box of 16 lines,
+//                        128-byte swizzle, and stored by TMA while the next are made; the last
+//                        box is still on its way when the next tile begins
+//                vectors all else: 32 columns of f32 at a time, then 4 neighbours a lane (epilogue.cuh)
 //
 //   a plan     Tile, A_MAJOR, B_MAJOR, Work, Loader
 //     count()          pieces of work: a tile of D each, CLUSTER tiles for a cluster
@@ -36,6 +41,8 @@
 //                      warp at a time
 //     wants_sums(work) whether to sum the lines of A over k as well, by one more wgmma, of 8 columns
 //                      times ones; asked where SUMS_A is true
+//     stores()         whether D leaves in boxes, and then store(work, m, n, box): a box of 16 rows
+//                      from m and 64 columns from n on, at their place; asked where BOXES is true
 //     prefetch()       its tensor maps
 //     Loader(plan, work, rank), load(stage, bar)     the loads by this CTA of one stage after another
 //
@@ -44,7 +51,9 @@
 //              clocks of tensor core: 80 of 128 bytes a clock; 64 x 128: 96, 64 x 64: 128
 //
 //   PTX ISA, "wgmma.mma_async", "cp.async.bulk.tensor", "mbarrier";  CUTLASS, sm90 warp-specialized
-//   persistent kernels;  DeepGEMM, sm90 bf16
+//   persistent kernels;  DeepGEMM, sm90 bf16;  fast.cu (stmatrix, TMA stores)
+//
+//   Over 400 lines: the roles of one kernel and the two ways its results leave, in the order of the ring
 
 #pragma once
 
@@ -58,6 +67,7 @@
 #include "common/vec.cuh"
 
 #include "arch/cluster.cuh"
+#include "arch/ldmatrix.cuh"
 #include "arch/mbarrier.cuh"
 #include "arch/tma.cuh"
 #include "arch/wgmma.cuh"
@@ -96,16 +106,20 @@ struct Sizes {
   static constexpr int B_BYTES = TILE::BN * LINE;
   static constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
   static constexpr int CLUSTER_BM = TILE::BM * TILE::CLUSTER;
-  static constexpr int SLAB = 32;         // columns that are staged at a time
-  static constexpr int PITCH = SLAB + 8;  // floats of a staged row: no bank conflict
-  static constexpr int WARP_FLOATS = 16 * PITCH;
   static constexpr int RING_BYTES = TILE::STAGES * STAGE_BYTES;
-  static constexpr int ONES_AT = RING_BYTES + CONSUMERS / 32 * WARP_FLOATS * 4;  // an atom of them
+  static constexpr int BOXES = TILE::BN % 128 == 0 ? 2 : 1;  // of each warp, in turn
+  static constexpr int SLAB = 32;         // columns of a warp's 16 rows of floats
+  static constexpr int PITCH = SLAB + 8;  // floats of a row: no bank conflict
+  static constexpr int WARP_BYTES = BOXES == 2 ? 4 * ATOM : 3 * ATOM;
+  static constexpr int ONES_AT = RING_BYTES + CONSUMERS / 32 * WARP_BYTES;  // an atom of them
   static constexpr int SMEM_BYTES = ONES_AT + ATOM;
+  static_assert(16 * PITCH * 4 <= WARP_BYTES, "floats of 16 rows fit a warp's part");
 };
 
 template <class PLAN>
 inline constexpr bool SUMS_A = requires { requires PLAN::SUMS_A; };
+template <class PLAN>
+inline constexpr bool BOXES = requires { requires PLAN::BOXES; };
 
 // What a plan without Moments does.
 struct NoMoments {
@@ -286,6 +300,65 @@ __device__ inline void finish_rows(PLAN const& plan, typename PLAN::Work const& 
   }
 }
 
+// Two numbers, rounded, as one word.
+template <typename T>
+__device__ inline uint32_t pack(float low, float high) {
+  if constexpr (std::is_same_v<T, __half>) {
+    __half2 const pair = __floats2half2_rn(low, high);
+    return uint32_t{__half_as_ushort(pair.x)} | uint32_t{__half_as_ushort(pair.y)} << 16;
+  } else {
+    __nv_bfloat162 const pair = __floats2bfloat162_rn(low, high);
+    return uint32_t{__bfloat16_as_ushort(pair.x)} | uint32_t{__bfloat16_as_ushort(pair.y)} << 16;
+  }
+}
+
+// The same in boxes of 16 rows x 64 columns of T. Lane 8 i + r of stmatrix points at row r of its
+// matrix i: rows 0 and 8 of 8 columns, then of the next 8.
+template <typename T, class PLAN>
+__device__ inline void store_rows(PLAN const& plan, typename PLAN::Work const& work,
+                                  float const (&sums)[PLAN::Tile::BN / 2], uint32_t boxes,
+                                  int first) {
+  using S = Sizes<typename PLAN::Tile>;
+  constexpr int COLUMNS = LINE / sizeof(T);
+  constexpr int SLABS = PLAN::Tile::BN / COLUMNS;
+  static_assert(SLABS % S::BOXES == 0, "a piece begins with the first box");
+  if (plan.row(work, first) < 0) return;
+  int const lane = static_cast<int>(threadIdx.x) % 32;
+  uint32_t const line = (lane % 8 + lane / 8 % 2 * 8) * LINE;
+#pragma unroll 1
+  for (int slab = 0; slab < SLABS; ++slab) {
+    float v[COLUMNS / 2];
+#pragma unroll
+    for (int s = 0; s < SLABS; ++s) {  // spelled out, as above
+      if (s != slab) continue;
+#pragma unroll
+      for (int i = 0; i < COLUMNS / 2; ++i) v[i] = sums[s * (COLUMNS / 2) + i];
+    }
+    finish_fragment<T>(plan.epilogue(), plan.column(work, slab * COLUMNS) + lane % 4 * 2, v);
+
+    // wait until the box was read
+    uint32_t const box = boxes + slab % S::BOXES * 2 * ATOM;
+    if (lane == 0) ptx::cp_async_bulk_wait_group_read<S::BOXES - 1>();
+    __syncwarp();
+    // fill box
+#pragma unroll
+    for (int chunk = 0; chunk < LINE / 16; chunk += 2) {
+      uint32_t words[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        words[i] = pack<T>(v[chunk * 4 + i * 2], v[chunk * 4 + i * 2 + 1]);
+      ptx::stmatrix_x4(box + line + ((chunk + lane / 16) ^ lane % 8) * 16, words);
+    }
+    // store box
+    ptx::fence_proxy_async_shared();
+    __syncwarp();
+    if (lane == 0) {
+      plan.store(work, first, slab * COLUMNS, box);
+      ptx::cp_async_bulk_commit_group();
+    }
+  }
+}
+
 // The sums of one piece of work; with SUMS, of the lines of A too: columns of ones, all alike. A
 // function for each, for wgmma in a branch of the loop would be serialized.
 template <typename T, class PLAN, bool SUMS>
@@ -345,9 +418,17 @@ __device__ inline void consume(PLAN const& plan, Barriers bars, uint32_t ring) {
       float none[4];
       multiply_steps<T, PLAN, false>(sums, none, turn, work.steps, bars, ring);
     }
-    float* const staged = dynamic_shared<float>() + S::RING_BYTES / 4 + warp() * S::WARP_FLOATS;
-    finish_rows(plan, work, sums, staged, first());
+    int const own = S::RING_BYTES + warp() * S::WARP_BYTES;
+    if constexpr (BOXES<PLAN>) {
+      if (plan.stores()) {
+        store_rows<T>(plan, work, sums, ring + own, first());
+        continue;
+      }
+    }
+    finish_rows(plan, work, sums, dynamic_shared<float>() + own / 4, first());
   }
+  // no CTA ends while its boxes are read
+  if constexpr (BOXES<PLAN>) ptx::cp_async_bulk_wait_group_read<0>();
 }
 
 // ---- the body of a kernel, and its launch
