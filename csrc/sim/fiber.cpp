@@ -2,6 +2,7 @@
 #include "sim/fiber.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <new>
@@ -137,12 +138,12 @@ void Fiber::entered(Fiber& from) {
 #endif
 }
 
-namespace {
-constexpr size_t GUARD = 4096;
-}
-
+// The guard is a page, which has 4 KiB on x86-64 and often 64 KiB on aarch64.
 StackPool::StackPool(size_t count, size_t bytes)
-    : bytes_(bytes), total_(count * (bytes + GUARD)), count_(count) {
+    : guard_(static_cast<size_t>(sysconf(_SC_PAGESIZE))),
+      bytes_((bytes + guard_ - 1) / guard_ * guard_),
+      total_(count * (bytes_ + guard_)),
+      count_(count) {
   void* p = mmap(nullptr, total_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
   base_ = static_cast<char*>(p);
@@ -150,7 +151,7 @@ StackPool::StackPool(size_t count, size_t bytes)
 
 StackPool::~StackPool() {
 #ifdef __SANITIZE_ADDRESS__
-  __asan_unpoison_memory_region(base_, usable_ * (bytes_ + GUARD));
+  __asan_unpoison_memory_region(base_, usable_ * (bytes_ + guard_));
 #endif
   munmap(base_, total_);
 }
@@ -158,10 +159,10 @@ StackPool::~StackPool() {
 char* StackPool::stack(size_t i) {
   if (i >= count_) throw std::bad_alloc();
   for (; usable_ <= i; ++usable_) {
-    char* lowest = base_ + usable_ * (bytes_ + GUARD) + GUARD;
+    char* lowest = base_ + usable_ * (bytes_ + guard_) + guard_;
     if (mprotect(lowest, bytes_, PROT_READ | PROT_WRITE)) throw std::bad_alloc();
   }
-  return base_ + i * (bytes_ + GUARD) + GUARD;
+  return base_ + i * (bytes_ + guard_) + guard_;
 }
 
 }  // namespace pynn::sim

@@ -52,6 +52,7 @@ class StackPool {
   size_t stack_bytes() const { return bytes_; }
 
  private:
+  size_t guard_;
   size_t bytes_;
   size_t total_;
   size_t count_;
