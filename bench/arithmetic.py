@@ -1,7 +1,8 @@
-"""Arithmetic of one or two arrays, a choice of two: one pass over memory.
+"""Arithmetic of one or two arrays, a choice of two, comparisons: one pass over memory.
 
 bytes  forward (inputs + 1) n sizeof(T); backward of two 5 n: a, b and dy in, da and db out;
        the kernels take what both gradients need twice, in a launch for each of the two
+       less  2 n and a byte each; isnan  n and that; round  2 n
        where: forward 3 n and a byte each, backward 3 n and that; the kernels take dy and the
        condition twice
        a gradient that is dy itself, as that of a sum, moves nothing and is not timed
@@ -27,6 +28,8 @@ def cases(scale):
             yield _binary(op, run, shape, both, {"backward": (again * n, 0)})
         for op, run in UNARY.items():
             yield _unary(op, run, shape, 2 if op == "neg" else 3)
+        for op, (run, inputs, elements, answers) in WITHOUT_GRADIENT.items():
+            yield _answer(op, run, inputs, shape, elements * n, answers * n)
         yield _where(shape)
         yield _repeated("add_row", shape, (shape[-1],))
         yield _repeated("add_column", shape, (shape[0], 1))
@@ -52,6 +55,24 @@ BINARY = {  # op: (run, arrays that the second launch of the backward takes agai
     "maximum": (lambda F, x, y: x.maximum(y), 3),
     "minimum": (lambda F, x, y: x.minimum(y), 3),
 }
+
+WITHOUT_GRADIENT = {  # op: (run, inputs, numbers moved, bytes of answers)
+    "less": (lambda F, x, y: x < y, 2, 2, 1),
+    "isnan": (lambda F, x: x.isnan(), 1, 1, 1),
+    "round": (lambda F, x: x.round(), 1, 2, 0),
+}
+
+
+def _answer(op, run, inputs, shape, elements, answers):
+    return Case(
+        op=op,
+        shape=named(*shape),
+        run=run,
+        inputs=lambda: [normal(*shape, start=5 * i) for i in range(inputs)],
+        elements={"forward": elements},
+        fixed={"forward": answers},
+        flops={"forward": math.prod(shape)},
+    )
 
 
 def _positive(*shape, start=0):

@@ -6,6 +6,8 @@ bytes  forward 2 n sizeof(T): predictions and targets; backward 3 n: both again,
        nll_loss  forward an element and 8 a row, the label; backward 8 a row and the gradient; 4 as
        above; the kernels' own: loss and weight of each row, out and in, 16 a row, and 4; the sum of
        the weights again, 4       csrc/kernels/loss/nll.cu
+       multi_margin_loss  forward n sizeof(T) and 8 a row, 4 as above; backward 2 n and that; the
+       kernels' own: the loss of each row, out and in, 8 a row  csrc/kernels/loss/multi_margin.cu
 FLOPs  2 an element                                      bound: memory
 """
 
@@ -42,4 +44,15 @@ def cases(scale):
             fixed={"forward": 8 * rows + 4, "backward": 8 * rows + 4},
             extra={"forward": (0, 16 * rows + 4), "backward": (0, 4)},
             flops={"forward": rows, "backward": rows},
+        )
+        n = rows * C
+        yield Case(
+            op="multi_margin_loss",
+            shape=named(rows, C),
+            run=lambda F, x, labels: F.multi_margin_loss(x, labels),
+            inputs=lambda rows=rows, C=C: [normal(rows, C), integers(C, rows)],
+            elements={"forward": n, "backward": 2 * n},
+            fixed={"forward": 8 * rows + 4, "backward": 8 * rows + 4},
+            extra={"forward": (0, 8 * rows)},
+            flops={"forward": 3 * n, "backward": 3 * n},
         )

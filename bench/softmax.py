@@ -10,6 +10,9 @@ bytes  softmax, log_softmax  forward 2 n sizeof(T), backward 3 n sizeof(T)
        cross_entropy step    both, from a loss whose gradient is 1: 2 n and 24 a row; besides, the
                              sum of the weights and of the losses, 16 a row and 20
                              csrc/kernels/softmax/cross_entropy.cu
+       soft_cross_entropy    of rows of probabilities: forward 2 n and 16 a row; their mean by a
+                             launch of its own, 4 a row and 4; gradient of the logits 3 n, 12 a row
+                             and 4        csrc/kernels/softmax/soft_cross_entropy.cu
 FLOPs  4 n                                               bound: memory
 """
 
@@ -36,6 +39,7 @@ def cases(scale):
     for rows, C in LOGITS[scale]:
         yield _cross_entropy(rows, C)
         yield _cross_entropy_step(rows, C)
+        yield _soft_cross_entropy(rows, C)
 
 
 def _rows(op, run, rows, C):
@@ -73,6 +77,21 @@ def _cross_entropy(rows, C):
         fixed={"forward": 24 * rows, "backward": 16 * rows + 4},
         extra={"forward": (0, 8 * rows + 8), "backward": (0, 4)},
         flops={"forward": 4 * n, "backward": 4 * n},
+        labels={"n": C},
+    )
+
+
+def _soft_cross_entropy(rows, C):
+    n = rows * C
+    return Case(
+        op="soft_cross_entropy",
+        shape=named(rows, C),
+        run=lambda F, x, t: F.cross_entropy(x, t.detach()),
+        inputs=lambda: [normal(rows, C, scale=2.0), abs(normal(rows, C, start=5)) / C],
+        elements={"forward": 2 * n, "dgrad": 3 * n},
+        fixed={"forward": 16 * rows + 4, "dgrad": 12 * rows + 4},
+        extra={"forward": (0, 4 * rows)},
+        flops={"forward": 6 * n, "dgrad": 5 * n},
         labels={"n": C},
     )
 

@@ -40,9 +40,11 @@ def activation():
 
 
 def arithmetic():
-    """Two arrays that broadcast, whose gradients are summed back; one array; a choice of two."""
+    """Two arrays that broadcast, whose gradients are summed back; one array; a choice of two;
+    comparisons.
+    """
     from pynn.functional import arithmetic as ops
-    from pynn.functional import shape
+    from pynn.functional import compare, shape
 
     meeting = [
         ((3, 4), (4,)),
@@ -65,6 +67,8 @@ def arithmetic():
         + [(op, [case[:1] for case in positive]) for op in of_positive]
         + [(lambda: shape.Where(mask), [_normal((4, 5), (4, 5)), _normal((5,), (4, 1))])]
         + [(lambda: shape.Expand((33, 4, 5)), [_normal((4, 5)), _normal((33, 1, 1))])]
+        + [(lambda: compare.Compare("less"), two), (lambda: compare.Classify("isnan"), one)]
+        + [(lambda: compare.Rounded("rint"), one)]
     )
 
 
@@ -92,7 +96,7 @@ def reduce():
 
 def softmax():
     """Rows within a warp, a block and a cluster; cross entropy with all that it takes."""
-    from pynn.functional.cross_entropy import CrossEntropy
+    from pynn.functional.cross_entropy import CrossEntropy, SoftCrossEntropy
     from pynn.functional.softmax import LogSoftmax, Softmax
 
     shapes = [(3, 5), (1, 1), (9, 31), (9, 33), (5, 127), (2, 1025), (2, 4099), (0, 4)]
@@ -110,6 +114,13 @@ def softmax():
                 ),
                 [_normal((rows, classes))],
             )
+            for w, s in ((None, 0.0), (weight, 0.1))
+        ]
+    for shape in [(5, 3), (7, 129), (2, 1030), (1, 8200)]:
+        t = rng.dirichlet(np.ones(shape[1]), shape[0])
+        weight = rng.uniform(0.5, 2, shape[1]).astype(np.float32)
+        found += [
+            (lambda w=w, s=s: SoftCrossEntropy(w, s, "mean"), [(*_normal(shape), t)])
             for w, s in ((None, 0.0), (weight, 0.1))
         ]
     return found
@@ -155,7 +166,7 @@ def dropout():
 def loss():
     """Losses of two arrays: values, totals in one part and in several; the likelihood of labels."""
     from pynn.functional import loss as ops
-    from pynn.functional.cross_entropy import NllLoss
+    from pynn.functional.cross_entropy import MultiMarginLoss, NllLoss
 
     makers = [
         ops.MseLoss,
@@ -183,6 +194,12 @@ def loss():
         (lambda how=how, w=w: NllLoss(label, w, -1, how), [_normal((5, 7))])
         for how, w in (("mean", None), ("sum", np.arange(7.0)), ("none", np.arange(7.0)))
     ]
+    for shape in [(5, 3), (7, 129), (2, 1030), (1, 8200)]:
+        t, w = np.arange(shape[0]) * 7 % shape[1], np.linspace(0.5, 2, shape[1])
+        found += [
+            (lambda p=p, t=t, w=w: MultiMarginLoss(t, p, 1.0, w, "mean"), [_normal(shape)])
+            for p, w in ((1, None), (2, w))
+        ]
     found += [(lambda: ops.KlDivLog("sum"), [(x, np.log(t)) for x, t in logs])]
     return found
 
@@ -212,13 +229,14 @@ def copy():
 
 def embedding():
     """Rows of a table, some of them often, and the sum of their gradients."""
-    from pynn.functional.embedding import Embedding
+    from pynn.functional.embedding import Embedding, OneHot
 
     rng = np.random.default_rng(1)
     found = []
     for count, rows, width in [(1, 1, 1), (33, 7, 31), (40, 100, 33), (129, 5, 64), (0, 3, 4)]:
         index = rng.integers(0, rows, count)
         found.append((lambda index=index: Embedding(index), [_normal((rows, width))]))
+        found.append((lambda rows=rows: OneHot(rows, np.dtype("float32")), [(index,)]))
     return found
 
 
@@ -270,13 +288,15 @@ def attention():
     """Products, softmax and dropout in turn: every key seen, the past alone, with a bias, with
     dropout.
     """
-    from pynn.functional.attention import ScaledDotProductAttention
+    from pynn.functional.attention import RotaryEmbedding, ScaledDotProductAttention
 
     def case(N, T, S, D, *more):
         return _normal((N, 2, T, D), (N, 2, S, D), (N, 2, S, D + 1), *more, scale=1.0)
 
     cases = [case(1, 7, 9, 8), case(2, 33, 31, 4), case(1, 1, 1, 1), case(0, 3, 3, 2)]
-    return [
+    angles = np.arange(33)[:, None] * 100.0 ** -np.linspace(0, 1, 8)
+    turned = [_normal((2, 5, 33, 16)), _normal((33, 16))]
+    return [(lambda how=how: RotaryEmbedding(angles, how), turned) for how in (False, True)] + [
         (lambda: ScaledDotProductAttention(0.5), cases),
         (lambda: ScaledDotProductAttention(0.5, None, True), cases),
         (lambda: ScaledDotProductAttention(0.5), [case(2, 5, 9, 8, (5, 9))]),

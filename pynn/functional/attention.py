@@ -173,8 +173,6 @@ class RotaryEmbedding(Function):
     (2 i, 2 i + 1) if interleaved.  Su et al. 2021, arXiv:2104.09864.
     """
 
-    no_kernel = "not written yet"
-
     def __init__(self, angles, interleaved):
         self.angles, self.interleaved = angles, interleaved
 
@@ -197,6 +195,32 @@ class RotaryEmbedding(Function):
         y[..., low] = a * cos - b * sin
         y[..., high] = a * sin + b * cos
         return y
+
+    def forward_native(self, x):
+        return self.turn_native(x, False)
+
+    def backward_native(self, dy):
+        return self.turn_native(dy, True)
+
+    def turn_native(self, x, back):
+        y = array_module(x).empty_like(x)
+        outer, repeats, rows = self.rows(x.shape[:-1])
+        shape = outer, repeats, rows, x.shape[-1]
+        angles = self.angles.reshape(outer, rows, self.angles.shape[-1])
+        native.rotary(x.reshape(shape), angles, y.reshape(shape), back, self.interleaved)
+        return y
+
+    def rows(self, lead):
+        """(O, P, R) with R rows of angles repeated P times, O times over, for x (*lead, D)."""
+        own = (1,) * (len(lead) + 1 - self.angles.ndim) + self.angles.shape[:-1]
+        repeated = [i for i, (n, m) in enumerate(zip(lead, own, strict=True)) if n != m]
+        start, stop = (repeated[0], repeated[-1] + 1) if repeated else (0, 0)
+        if math.prod(own[start:stop]) != 1:  # axes of the angles stand between repeated ones
+            xp = array_module(self.angles)
+            start = stop = 0
+            self.angles = xp.broadcast_to(self.angles, (*lead, self.angles.shape[-1]))
+        (self.angles,) = contiguous([self.angles.astype(np.float64, copy=False)])
+        return math.prod(lead[:start]), math.prod(lead[start:stop]), math.prod(lead[stop:])
 
 
 # ------------------------------------------------------------------ public functions

@@ -9,16 +9,16 @@ from pynn.backend import array_module, native
 _CTAS = 1056  # enough to fill a GPU of 132 multiprocessors; the same everywhere, for the same bits
 
 
-def meet(launch, *arrays):
-    """y of the shape that the arrays broadcast to and of the last one's dtype, written by
-    launch(*arrays, y).
+def meet(launch, *arrays, dtype=None):
+    """y of the shape that the arrays broadcast to and of the last one's dtype, or another, written
+    by launch(*arrays, y).
     """
     # NumPy's reference may have saved a scalar where the input had no axes
     arrays = [np.asarray(a) if isinstance(a, np.generic) else a for a in arrays]
     shape = arrays[0].shape
     if any(a.shape != shape for a in arrays):
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
-    y = array_module(arrays[0]).empty(shape, arrays[-1].dtype)
+    y = array_module(arrays[0]).empty(shape, dtype or arrays[-1].dtype)
     launch(*arrays, y)
     return y
 

@@ -13,6 +13,7 @@ from pynn import dtypes
 from pynn.autograd import Function
 from pynn.backend import array_module, device_of, native, widen
 from pynn.functional.activation import float_input
+from pynn.functional.arithmetic import operands
 from pynn.functional.embedding import integers
 from pynn.functional.linear import as_rows
 from pynn.functional.loss import one_of, quiet
@@ -31,6 +32,23 @@ class _OfRows(Function):
             self.divisor = losses.size if weights is None else weights.sum(dtype=np.float64)
             self.divisor = float(self.divisor) or 1.0  # no rows: 0 / 1
         return (losses.sum(dtype=np.float64) / self.divisor).astype(losses.dtype)
+
+    def reduce_native(self, losses):
+        """As `reduce`, of float32 losses that count alike."""
+        xp, self.divisor = array_module(losses), 1.0
+        if self.reduction == "none":
+            return losses.reshape(self.shape[:-1])
+        if self.reduction == "mean":
+            self.divisor = float(losses.size) or 1.0
+        y, workspace = xp.empty((1, 1), np.float32), xp.empty(losses.size // 16, np.float32)
+        native.sum_fwd(losses.reshape(1, -1, 1), y, workspace, self.divisor)
+        return y.reshape(())
+
+    def weight_native(self, xp):
+        """The classes' weights in float32, empty where there are none."""
+        if self.weight is None:
+            return xp.empty(0, np.float32)
+        return xp.ascontiguousarray(self.weight, np.float32)
 
     def spread(self, dy, rows):
         """The gradient of each row's loss, (R,) or a number."""
@@ -189,10 +207,11 @@ class SoftCrossEntropy(_OfRows):
     """y = -sum_c w_c q_c log softmax(x)_c,  q = (1 - s) t + s / C, for probabilities t.
 
     dx = dy (softmax(x) sum w q - w q),  dt = -dy (1 - s) w log softmax(x). Where w q is 0, so is
-    its term. The mean divides by the number of rows.
+    its term. The mean divides by the number of rows. For the backward are kept x, t, and of each
+    row the max, the sum of e^(x - max) and that of w q.
     """
 
-    no_kernel = "not written yet"
+    stats = None
 
     def __init__(self, weight, smoothing, reduction):
         self.weight, self.smoothing, self.reduction = weight, smoothing, reduction
@@ -212,7 +231,8 @@ class SoftCrossEntropy(_OfRows):
         products = xp.where(q == 0, 0, q * e).sum(axis=1)
         xp.exp(e, out=e)
         self.sum = e.sum(axis=1)
-        losses = q.sum(axis=1) * xp.log(self.sum) - products
+        self.mass = q.sum(axis=1)
+        losses = self.mass * xp.log(self.sum) - products
         losses = xp.where(self.sum == 0, np.inf, losses).astype(e.dtype, copy=False)
         return self.reduce(losses)
 
@@ -231,10 +251,33 @@ class SoftCrossEntropy(_OfRows):
         if need_x:
             q = self.q(self.t)
             dx = xp.exp(shifted, out=shifted)
-            dx *= dy * q.sum(axis=1, keepdims=True) / total
+            dx *= dy * self.mass[:, None] / total
             dx -= dy * q
             dx = dx.reshape(self.shape).astype(self.x.dtype, copy=False)
         return dx, dt
+
+    def forward_native(self, x, t):
+        xp = array_module(x)
+        self.x, self.t, self.shape = x, t, x.shape
+        rows = as_rows(x)
+        losses, self.stats = xp.empty(len(rows), np.float32), xp.empty((3, len(rows)), np.float32)
+        self.max, self.sum, self.mass = self.stats
+        weight = self.weight_native(xp)
+        native.soft_cross_entropy_fwd(rows, as_rows(t), weight, losses, self.stats, self.smoothing)
+        return self.reduce_native(losses)
+
+    def backward_native(self, dy):
+        xp = array_module(dy)
+        if self.stats is None:
+            self.stats = xp.stack([self.max, self.sum, self.mass])
+        x, t = as_rows(self.x), as_rows(self.t)
+        dx, dt = (xp.empty(x.shape if need else (0, 0), x.dtype) for need in self.needs)
+        inputs = x, t, self.weight_native(xp), self.stats, dy.reshape(-1)
+        native.soft_cross_entropy_bwd(*inputs, dx, dt, self.smoothing, self.divisor)
+        return tuple(
+            d.reshape(self.shape) if need else None
+            for d, need in zip((dx, dt), self.needs, strict=True)
+        )
 
 
 class NllLoss(_OfRows):
@@ -316,7 +359,7 @@ class NllLoss(_OfRows):
 class MultiMarginLoss(_OfRows):
     """y = w_t / C sum_(c != t) max(0, margin - x_t + x_c)^p, p 1 or 2, for labels t."""
 
-    no_kernel = "not written yet"
+    at = None  # labels of the rows are looked up when a method needs them
 
     def __init__(self, labels, p, margin, weight, reduction):
         self.labels, self.p, self.margin = labels, p, margin
@@ -326,6 +369,8 @@ class MultiMarginLoss(_OfRows):
         """max(0, margin - x_t + x_c), 0 at the label; and w_t / C."""
         xp, x = array_module(self.x), as_rows(widen(self.x))
         R, C = x.shape
+        if self.at is None:
+            self.at, _ = usable_labels("multi_margin_loss", self.labels, C, None)
         rows = xp.arange(R)
         over = xp.maximum(x + (self.margin - x[rows, self.at])[:, None], 0)
         over[rows, self.at] = 0
@@ -335,7 +380,6 @@ class MultiMarginLoss(_OfRows):
     @quiet
     def forward(self, x):
         self.x, self.shape = x, x.shape
-        self.at, _ = usable_labels("multi_margin_loss", self.labels, x.shape[-1], None)
         over, scale = self.excess()
         return self.reduce((over if self.p == 1 else over * over).sum(axis=1) * scale)
 
@@ -347,6 +391,28 @@ class MultiMarginLoss(_OfRows):
         slope *= (self.spread(dy, R) * scale)[:, None]
         slope[array_module(dy).arange(R), self.at] = -slope.sum(axis=1)
         return slope.reshape(self.shape).astype(self.x.dtype, copy=False)
+
+    def forward_native(self, x):
+        """On a GPU a label out of range gives NaN: to raise, the host would have to wait for it."""
+        xp, rows = array_module(x), as_rows(x)
+        self.x, self.shape = x, x.shape
+        if device_of(x) == "cpu":
+            self.at, _ = usable_labels("multi_margin_loss", self.labels, rows.shape[1], None)
+        losses = xp.empty(len(rows), np.float32)
+        inputs = rows, self.rows_of_labels(xp), self.weight_native(xp)
+        native.multi_margin_fwd(*inputs, losses, self.margin, self.p == 2)
+        return self.reduce_native(losses)
+
+    def backward_native(self, dy):
+        xp = array_module(dy)
+        dx = xp.empty_like(self.x)
+        inputs = as_rows(self.x), self.rows_of_labels(xp), self.weight_native(xp), dy.reshape(-1)
+        how = self.margin, self.p == 2, self.divisor
+        native.multi_margin_bwd(*inputs, as_rows(dx), *how)
+        return dx
+
+    def rows_of_labels(self, xp):
+        return xp.ascontiguousarray(self.labels.reshape(-1))
 
 
 def usable_labels(op, labels, classes, ignore_index):
@@ -410,6 +476,8 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
         if target.dtype in dtypes.FLOATS and target.shape == x.shape:
             if target.device != x.device:
                 raise ValueError(f"[{op}] target: expected {x.device}, got {target.device}")
+            if np.float64 not in (x.dtype, target.dtype):
+                x, target = operands(x, target)  # of one dtype, as the kernels want them
             return SoftCrossEntropy(weight, label_smoothing, reduction)(x, target)
     labels = _labels(op, target, x)
     return CrossEntropy(labels, weight, ignore_index, label_smoothing, reduction)(x)

@@ -3,15 +3,12 @@
 The kernels stand in csrc/kernels/embedding/.
 """
 
-import math
-
 import numpy as np
 
 from pynn import dtypes
 from pynn.autograd import Function
 from pynn.backend import array_module, contiguous, device_of, native, widen
 from pynn.functional.activation import float_input
-from pynn.functional.arithmetic import untracked
 from pynn.tensor import Tensor
 
 
@@ -103,6 +100,26 @@ def _add_sorted(index, rows, count):
     return out
 
 
+class OneHot(Function):
+    """y[..., c] = 1 where c is the index, else 0."""
+
+    native_dtypes = ("int64",)
+
+    def __init__(self, classes, dtype):
+        self.classes, self.dtype = classes, dtype
+
+    def forward(self, index):
+        xp = array_module(index)
+        out = xp.zeros((index.size, self.classes), self.dtype)
+        out[xp.arange(index.size), index.reshape(-1)] = 1
+        return out.reshape(*index.shape, self.classes)
+
+    def forward_native(self, index):
+        y = array_module(index).empty((index.size, self.classes), self.dtype)
+        native.one_hot(index.reshape(-1), y)
+        return y.reshape(*index.shape, self.classes)
+
+
 def check_range(op, index, count):
     """Raise IndexError, with the first offender, unless all of index is in [0, count)."""
     outside = (index < 0) | (index >= count)
@@ -168,7 +185,4 @@ def one_hot(index, num_classes=-1, dtype="int64"):
             raise ValueError("[one_hot] num_classes: expected a number for an empty index, got -1")
         num_classes = int(array.max()) + 1
     check_range("one_hot", array, num_classes)
-    xp = array_module(array)
-    out = xp.zeros((math.prod(array.shape), num_classes), dtypes.as_dtype(dtype))
-    out[xp.arange(array.size), array.reshape(-1)] = 1
-    return untracked(out.reshape(*array.shape, num_classes))
+    return OneHot(num_classes, dtypes.as_dtype(dtype))(Tensor.wrap(array))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from pynn.autograd import Function
 from pynn.backend import array_module, widen
-from pynn.functional.arithmetic import untracked
 from pynn.functional.shape import gather, index
 
 
@@ -13,17 +13,25 @@ def argsort(x, axis=-1, descending=False):
     """
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"[argsort] expected an axis in [{-x.ndim}, {x.ndim}), got {axis}")
-    return untracked(_order(x.data, axis, descending))
+    return Argsort(axis, descending)(x.detach())
 
 
-def _order(array, axis, descending):
-    xp = array_module(array)
-    if not descending:
-        return xp.argsort(widen(array), axis=axis, kind="stable").astype(np.int64)
-    # of the reversed line, back to front: equal elements stay in order
-    last = array.shape[axis] - 1
-    flipped = xp.argsort(widen(xp.flip(array, axis)), axis=axis, kind="stable")
-    return last - xp.flip(flipped, axis).astype(np.int64)
+class Argsort(Function):
+    """y = the indices that sort x along an axis, stably."""
+
+    no_kernel = "a sort, not one pass over memory"
+
+    def __init__(self, axis, descending):
+        self.axis, self.descending = axis, descending
+
+    def forward(self, x):
+        xp, axis = array_module(x), self.axis
+        if not self.descending:
+            return xp.argsort(widen(x), axis=axis, kind="stable").astype(np.int64)
+        # of the reversed line, back to front: equal elements stay in order
+        last = x.shape[axis] - 1
+        flipped = xp.argsort(widen(xp.flip(x, axis)), axis=axis, kind="stable")
+        return last - xp.flip(flipped, axis).astype(np.int64)
 
 
 def sort(x, axis=-1, descending=False):

@@ -13,7 +13,7 @@ import numpy as np
 from pynn import backend, dtypes
 from pynn.autograd import Function
 from pynn.backend import array_module, native, widen
-from pynn.functional.arithmetic import as_float, astype, sqrt, square, untracked
+from pynn.functional.arithmetic import as_float, astype, sqrt, square
 
 
 def _axes(x, axis, op):
@@ -215,6 +215,19 @@ class ExtremeIndex(_Reduction):
         return self.shaped(y)
 
 
+class Truth(_Reduction):
+    """y = whether all or any of x over axes is not zero;  bool."""
+
+    no_kernel = "an answer to the host, not part of a training step"
+
+    def __init__(self, axes, keepdims, which):
+        super().__init__(axes, keepdims)
+        self.which = which
+
+    def forward(self, x):
+        return getattr(x, self.which)(axis=self.axes, keepdims=self.keepdims)
+
+
 class Cumsum(Function):
     """y[i] = x[0] + ... + x[i] along an axis;  dx[i] = dy[i] + dy[i+1] + ..."""
 
@@ -366,12 +379,12 @@ def _extreme_index(x, axis, keepdims, op):
 
 def all(x, axis=None, keepdims=False):
     """Whether every element over the axes is non-zero."""
-    return untracked(x.data.all(axis=axis, keepdims=keepdims))
+    return Truth(_axes(x, axis, "all"), keepdims, "all")(x.detach())
 
 
 def any(x, axis=None, keepdims=False):
     """Whether some element over the axes is non-zero."""
-    return untracked(x.data.any(axis=axis, keepdims=keepdims))
+    return Truth(_axes(x, axis, "any"), keepdims, "any")(x.detach())
 
 
 def cumsum(x, axis):

@@ -4,7 +4,8 @@
 //   x, y (R, n) of T = f32 | f16 | bf16, any sizes; sums in f64, one rounding; y may be x
 //   workspace  f64, any size; it bounds in how many splits a row is cut
 //
-//   A CTA of 256 threads walks one split of a row, a tile at a time:    i ──►
+//   A CTA of 256 threads, or for short rows of 32, walks one split of a row, a tile at a time:
+//                                                                       i ──►
 //     thread  a vector of WIDTH elements, its own running sums         ┌────┬────┬─────┬──────┐
 //     warp    running sums of the threads' totals, by shuffles         │ t0 │ t1 │ ... │ t255 │
 //     CTA     those of the warps' totals, through shared memory        └────┴────┴─────┴──────┘
@@ -36,6 +37,7 @@ namespace pynn::scan {
 
 inline constexpr int THREADS = 256;
 inline constexpr int WARPS = THREADS / 32;
+inline constexpr int64_t SHORT = 64;  // vectors of a row that a warp takes
 inline constexpr int64_t ENOUGH_CTAS = 1024;
 inline constexpr int64_t SHORTEST = 8;  // tiles of a split
 
@@ -77,13 +79,14 @@ __global__ void __launch_bounds__(THREADS) totals_kernel(Rows rows, T const* x, 
   if (threadIdx.x == 0) totals[blockIdx.x] = sum;
 }
 
-// The sum of what lies before this thread in the CTA, and of the CTA. Every thread calls.
+// The sum of what lies before this thread in the CTA, and of the CTA of `used` warps. Every thread
+// calls.
 struct Before {
   double here;
   double all;
 };
 
-__device__ inline Before sum_before(double mine) {
+__device__ inline Before sum_before(double mine, int used) {
   auto& warps = shared<double[WARPS], "warps">();
   int const lane = static_cast<int>(threadIdx.x) % 32;
   int const warp = static_cast<int>(threadIdx.x) / 32;
@@ -97,8 +100,7 @@ __device__ inline Before sum_before(double mine) {
   __syncthreads();
   Before before{__shfl_up_sync(~0u, running, 1), 0.};
   if (lane == 0) before.here = 0.;
-#pragma unroll
-  for (int w = 0; w < WARPS; ++w) {
+  for (int w = 0; w < used; ++w) {
     if (w < warp) before.here = before.here + warps[w];
     before.all += warps[w];
   }
@@ -113,18 +115,20 @@ __global__ void __launch_bounds__(THREADS)
   int64_t const split = blockIdx.x % rows.splits;
   int64_t const start = split * rows.length;
   int64_t const end = min(start + rows.length, rows.n);
-  constexpr int64_t TILE = int64_t{THREADS} * WIDTH;
+  int64_t const tile = int64_t{blockDim.x} * WIDTH;
 
   double carry = 0.;
-  for (int64_t s = threadIdx.x; s < split; s += THREADS) carry += totals[row * rows.splits + s];
-  using Cta = Team<THREADS>;
-  carry = Cta::reduce(carry, Add{}, shared<typename Cta::template Slots<double>, "carries">());
+  if (rows.splits > 1) {
+    for (int64_t s = threadIdx.x; s < split; s += THREADS) carry += totals[row * rows.splits + s];
+    using Cta = Team<THREADS>;
+    carry = Cta::reduce(carry, Add{}, shared<typename Cta::template Slots<double>, "carries">());
+  }
 
   int64_t i = start + int64_t{threadIdx.x} * WIDTH;
   Vec<T, WIDTH> next = load_turned<WIDTH>(rows, x + row * rows.n, i, end);
-  for (int64_t first = start; first < end; first += TILE, i += TILE) {
+  for (int64_t first = start; first < end; first += tile, i += tile) {
     Vec<T, WIDTH> const v = next;
-    next = load_turned<WIDTH>(rows, x + row * rows.n, i + TILE, end);
+    next = load_turned<WIDTH>(rows, x + row * rows.n, i + tile, end);
     double sums[WIDTH];
     double sum = 0.;
 #pragma unroll
@@ -132,7 +136,7 @@ __global__ void __launch_bounds__(THREADS)
       sum += static_cast<double>(static_cast<float>(v.at[k]));
       sums[k] = sum;
     }
-    Before const before = sum_before(sum);
+    Before const before = sum_before(sum, static_cast<int>(blockDim.x) / 32);
     if (i < end) {
       Vec<T, WIDTH> out;
 #pragma unroll
@@ -170,7 +174,8 @@ void scan(cudaStream_t stream, Array x, Out y, Out workspace, bool reverse) {
       if (rows.splits > 1) {
         launch(totals_kernel<T, WIDTH>, ctas, THREADS, 0, stream, rows, x.data<T>(), totals);
       }
-      launch(scan_kernel<T, WIDTH>, ctas, THREADS, 0, stream, rows, totals, x.data<T>(),
+      unsigned const threads = n <= SHORT * WIDTH ? 32 : THREADS;
+      launch(scan_kernel<T, WIDTH>, ctas, threads, 0, stream, rows, totals, x.data<T>(),
              y.data<T>());
     };
     if (row_is_vec<T>(n, is_vec_aligned(x.ptr) && is_vec_aligned(y.ptr))) {
