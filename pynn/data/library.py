@@ -15,12 +15,12 @@ PACKAGES = (
     "ctypes",
     "email",
     "encodings",
-    "idlelib",
     "importlib",
     "json",
     "multiprocessing",
     "unittest",
     "xml",
+    "zoneinfo",
 )
 UNKNOWN = 0  # the id of every word that is not in the vocabulary
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\w\s]")
@@ -67,7 +67,7 @@ def package_windows(length: int = 50) -> tuple[dict[str, ArrayDataset], Vocabula
     returns  ({"train", "validation", "test"}, vocabulary), each part of ids (N, length) int64 and
              labels (N,) int64, places in PACKAGES
 
-    Raises ImportError if a package is missing: some systems ship idlelib on its own.
+    Raises ImportError if a package is missing.
     """
     parts = {"train": [], "validation": [], "test": []}
     for label, name in enumerate(PACKAGES):

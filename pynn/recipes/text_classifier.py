@@ -1,8 +1,8 @@
 """Tells which of ten Python packages 50 words of source code come from, by their word vectors.
 
 Learnt: a vector for each word, and which of ten packages of the standard library a window of 50
-words was cut from. From: the sources of these packages on this machine, 30,000 windows; every
-fourth file is held out, whole, and looked at once, at the end. How: word vectors, a fifth of them
+words was cut from. From: the sources of these packages on this machine, 24,000 windows; every
+fourth file is held out, whole, and looked at once, at the end. How: word vectors, half of them
 left out in training, then their mean (--network mean) or 1-D convolutions over three words and the
 strongest answer of each filter (--network cnn); one linear layer.
 

@@ -42,6 +42,13 @@ def test_words_and_vocabulary():
     assert vocabulary.encode(["b", "c", "a"]).tolist() == [2, 0, 1]
 
 
+def test_packages_are_on_every_machine():
+    """Some systems ship these on their own, or Python no longer has them."""
+    apart = {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtledemo", "venv"}
+    assert set(PACKAGES) <= sys.stdlib_module_names - apart
+    assert list(PACKAGES) == sorted(PACKAGES) and len(PACKAGES) == 10
+
+
 def test_package_windows_share_no_file():
     parts, vocabulary = package_windows(20)
     assert set(parts) == {"train", "validation", "test"}
