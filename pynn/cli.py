@@ -204,21 +204,10 @@ def predict(args):
     """Say what images show, by the network of a run."""
     from pynn import no_grad
     from pynn.recipes import _folder
-    from pynn.train import load_weights
 
-    recipe = _folder.recipe_of(_folder.read(args.run))
-    if not hasattr(recipe, "predict"):
-        raise ValueError(f"[predict] expected a recipe that reads images, got {recipe.name}")
-    weights = Path(args.run) / "model.safetensors"
-    if not weights.is_file():
-        raise FileNotFoundError(
-            f"[predict] expected a finished run, got no {weights}: `pynn train --resume {args.run}`"
-        )
-    model = recipe.model().to(dtype=recipe.dtype)
-    load_weights(weights, model)
-    model.to(device=args.device).eval()
+    recipe, model = _folder.trained(args.run)
     with no_grad():
-        found = recipe.predict(model, args.image)
+        found = recipe.predict(model.to(device=args.device), args.image)
     if args.json:
         print(json.dumps(found))
     else:
@@ -349,11 +338,14 @@ def _nearest(word, words):
 
 def _interrupted(stop):
     """Say where the run was saved and how to go on; the exit code is the shell's for the signal."""
+    from pynn.recipes import _folder
+
     checkpoint = getattr(stop, "checkpoint", None)
     if checkpoint is None:
         print("interrupted", file=sys.stderr)
         return 130
-    print(f"{stop}\ngo on with: pynn train --resume {checkpoint.parent}", file=sys.stderr)
+    run = _folder.outermost(checkpoint.parent)
+    print(f"{stop}\ngo on with: pynn train --resume {run}", file=sys.stderr)
     return 128 + stop.signal
 
 

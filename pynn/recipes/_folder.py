@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 from pynn.recipes import load
+from pynn.train import load_weights
 from pynn.train.files import read_json
+from pynn.train.loop import WEIGHTS
 
 CONFIG, RESULT = "config.json", "result.json"
 ROOT = Path("runs")
@@ -81,6 +83,30 @@ def recipe_of(config: dict):
     recipe = load(config["recipe"])(**config["options"])
     recipe.load_state_dict(config["state"])
     return recipe
+
+
+def trained(folder: str | os.PathLike):
+    """(recipe, its network in evaluation mode) of the finished run of a recipe on images.
+
+    Raises FileNotFoundError if the folder holds no finished run, ValueError for other recipes.
+    """
+    recipe, weights = recipe_of(read(folder)), Path(folder) / WEIGHTS
+    if getattr(recipe, "image_shape", None) is None:
+        raise ValueError(f"[run] expected a recipe that reads images, got {recipe.name}: {folder}")
+    if not weights.is_file():
+        raise FileNotFoundError(
+            f"[run] expected a finished run, got no {weights}: `pynn train --resume {folder}`"
+        )
+    network = recipe.model().to(dtype=recipe.dtype)
+    load_weights(weights, network)
+    return recipe, network.eval()
+
+
+def outermost(folder: Path) -> Path:
+    """The run that a folder belongs to, where a recipe has another one run inside its own."""
+    while (folder.parent / CONFIG).is_file():
+        folder = folder.parent
+    return folder
 
 
 def _holds_something(folder):

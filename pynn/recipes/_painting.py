@@ -1,94 +1,139 @@
-"""What deep-dream and style-transfer share: a network that knows photographs, and its features."""
+"""What deep-dream and style-transfer share: images that learn, and a network that looks at them."""
+
+from pathlib import Path
 
 import numpy as np
 
-from pynn import data, nn
-from pynn.data.scenes import PHOTOS, halved, patches, photo
-from pynn.recipes._recipe import Option
-from pynn.recipes._supervised import Classification
+import pynn.functional as F
+from pynn import data, nn, no_grad, train
+from pynn.data.scenes import halved, photo
+from pynn.recipes import _folder
+from pynn.recipes._images import to_channels
+from pynn.recipes._recipe import Option, Recipe
+from pynn.recipes.photo_classifier import Residual
+from pynn.recipes.photo_patches import PhotoPatches
 from pynn.tensor import Tensor
+from pynn.train.files import write_json
 
-_SIZE = 32  # pixels of a patch's side
+
+class Painter(train.Trainer):
+    """Keeps the images between black and white."""
+
+    def train_step(self, batches):
+        super().train_step(batches)
+        self.model.clip()
 
 
-class Painting(Classification):
-    """Learns which of ten photographs a patch of 32 x 32 pixels was cut from; then, in `report`,
-    a subclass changes an image along the gradient of what the trained network makes of it.
+class Painting(Recipe):
+    """Learns an image by the gradient with respect to its pixels of what a network makes of it,
+    which another recipe has trained and which stays as it is.
 
-    The rows of the photographs are split: the upper 55 % are learnt from, the next 22.5 % are the
-    validation, the lowest 22.5 % the test.
+    An epoch is so many steps of the image. A subclass writes `model`, a Canvas.
     """
 
-    classes = tuple(name.partition(".")[0] for name in PHOTOS)
-    epochs = 5
-    batch_size = 32
-    lr = 4e-3
-    width = Option(12, "channels of the first convolution", least=1)
-    patches = Option(1600, "pieces of photographs to learn from", least=20)
+    pictures: tuple  # files of the photographs that it begins from
+    trainer = Painter
+    optimizer = "adam"
+    batch_size = 1
+    lr = 0.05
+    threads = 1
+    network = Option(
+        None,
+        "folder of a run of a recipe on images, such as runs/photo-classifier, whose network is "
+        "asked; by default photo-patches is trained first, in OUT/network",
+        kind=str,
+    )
+    studied = Option(None, "stop training photo-patches after so many steps", kind=int, least=1)
+    steps = Option(10, "steps of the image in an epoch", least=1)
     size = Option(128, "pixels of the image's side", least=32)
 
     def data(self):
-        held = max(20, self.patches // 4)
-        parts = (self.patches, (0, 0.55)), (held, (0.55, 0.775)), (held, (0.775, 1))
-        made = [patches(count, _SIZE, rows, seed=i) for i, (count, rows) in enumerate(parts)]
-        self.normalize = data.Normalize().fit(made[0].arrays[0])
-        recoloured = data.Compose([_recoloured, self.normalize])
-        return (
-            self.loader(made[0], shuffle=True, transform=recoloured),
-            *(self.loader(part, transform=self.normalize) for part in made[1:]),
-        )
+        self.photos = [self._middle(photo(name)) for name in self.pictures]
+        steps = data.ArrayDataset(np.zeros((self.steps, 2), np.int64), np.arange(self.steps))
+        last = data.ArrayDataset(*steps[:1])
+        return self.loader(steps, transform=self.moved), None, self.loader(last)
 
-    def model(self):
-        return Features(3, self.width, len(PHOTOS))
+    moved = None  # a transform of the (1, 2) zeros that a batch is
 
-    def picture(self, name: str) -> np.ndarray:
-        """The middle of a photograph, (size, size, 3) float32 in 0..1, as large as will fit."""
-        pixels = photo(name)
+    def _middle(self, pixels):
+        """The middle of a photograph, (size, size, 3), as large as will fit."""
         while min(pixels.shape[:2]) >= 2 * self.size:
             pixels = halved(pixels)
         y, x = ((length - self.size) // 2 for length in pixels.shape[:2])
         return pixels[y : y + self.size, x : x + self.size]
 
-    def tensor(self, model, image: np.ndarray, learnt: bool = False) -> Tensor:
-        """An image in 0..1 as a batch of one for the model, with a gradient if `learnt`."""
-        first = next(iter(model.parameters()))
-        x = Tensor(self.normalize(image)[None], dtype=first.dtype, device=first.device)
-        x.requires_grad = learnt
-        return x
+    def ready(self, out, resume, progress):
+        folder = Path(self.network or out / "network")
+        if self.network is None and not (resume and (folder / _folder.RESULT).is_file()):
+            self._train_network(out, folder, resume, progress)
+        self.eye, network = _folder.trained(folder)
+        self.seeing = network.to(dtype="float32")
+        channels = self.eye.image_shape[2]
+        self.photos = [to_channels(pixels, channels) for pixels in self.photos]
+        layers = list(network) if isinstance(network, nn.Sequential) else []
+        if sum(isinstance(layer, _LOOKED_AT) for layer in layers) < 3:
+            raise ValueError(
+                f"[{self.name}] network: expected a run whose network has three convolutions or "
+                f"more, one after the other, got one of {self.eye.name}: {folder}"
+            )
 
-    def image(self, x: Tensor) -> np.ndarray:
-        """A batch of one as an image in 0..1."""
-        pixels = self.normalize.inverse(x.detach().astype("float32").numpy()[0])
-        return np.clip(pixels, 0, 1)
+    def _train_network(self, out, folder, resume, progress):
+        resume = resume and (folder / _folder.CONFIG).is_file()
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / _folder.CONFIG, self._config())  # from here on it can be resumed
+        options = {name: self.settings[name] for name in ("device", "dtype", "seed")}
+        recipe = PhotoPatches(max_steps=self.studied, **options)
+        recipe.run(folder, resume=resume, overwrite=True, progress=progress, plots=False)
+
+    def make_schedule(self, optimizer, steps):
+        return None
+
+    def ends(self) -> tuple:
+        """Black and white, (C,) each, as the network sees them."""
+        return tuple(self.seen(np.full(self.eye.image_shape[2], v, np.float32)) for v in (0, 1))
+
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """Images in 0..1 as the network has learnt to see them."""
+        return images if self.eye.normalize is None else self.eye.normalize(images)
+
+    def shown(self, canvas) -> np.ndarray:
+        """The images of a canvas, (N, H, W, C) in 0..1."""
+        images = canvas.images.detach().astype("float32").numpy()
+        return images if self.eye.normalize is None else self.eye.normalize.inverse(images)
 
 
-def _recoloured(images, rng):
-    """Images with their colours exchanged and moved, so that textures are what tells them apart."""
-    orders = rng.permuted(np.tile(np.arange(3), (len(images), 1)), axis=1)
-    images = np.take_along_axis(images, orders[:, None, None], axis=-1)
-    moves = rng.uniform(-0.3, 0.3, (len(images), 1, 1, 3))
-    return np.clip(images + moves, 0, 1).astype(np.float32)
+_LOOKED_AT = (nn.ReLU, Residual)
 
 
-class Features(nn.Module):
-    """Four convolutions, each but the first behind pooling, then the mean and a linear layer."""
-
-    def __init__(self, channels, width, classes):
-        super().__init__()
-        sizes = [channels, width, 2 * width, 3 * width, 4 * width]
-        self.convs = nn.ModuleList(
-            [nn.Conv2d(a, b, 3, padding=1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
-        )
-        self.pool = nn.AvgPool2d(2)
-        self.linear = nn.Linear(sizes[-1], classes)
-
-    def forward(self, x):
-        return self.linear(self.features(x)[-1].mean((1, 2)))
-
-    def features(self, x):
-        """What each convolution finds, after ReLU: (N, H, W, C), (N, H/2, W/2, 2 C), ..."""
-        found = []
-        for i, conv in enumerate(self.convs):
-            x = conv(x if i == 0 else self.pool(x)).relu()
+def look(network, x):
+    """What each layer of a network finds in images, behind its ReLU: [(N, H, W, C), ...]."""
+    found = []
+    for layer in network:
+        x = layer(x)
+        if x.ndim != 4:
+            break
+        if isinstance(layer, _LOOKED_AT):
             found.append(x)
-        return found
+    return found
+
+
+class Canvas(nn.Module):
+    """Images (N, H, W, C) that learn, and the network that looks at them and does not."""
+
+    def __init__(self, network, images, black, white):
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.images = nn.Parameter(images)
+        self.register_buffer("black", Tensor(black))
+        self.register_buffer("white", Tensor(white))
+
+    @no_grad()
+    def clip(self):
+        """Make what is darker than black black, and what is brighter than white white."""
+        self.images[...] = F.minimum(F.maximum(self.images, self.black), self.white)
+
+    def train(self, mode=True):
+        """As of any module, but that the network stays in evaluation mode."""
+        super().train(mode)
+        self.network.eval()
+        return self

@@ -141,6 +141,11 @@ class Recipe:
         """(train, validation, test), each a DataLoader; validation may be None."""
         raise NotImplementedError
 
+    def ready(self, out: Path, resume: bool, progress: bool) -> None:
+        """See to what `model` needs besides the data, such as a network that another recipe trains;
+        `out`, `resume` and `progress` as in `run`.
+        """
+
     def model(self):
         """The network, an nn.Module."""
         raise NotImplementedError
@@ -212,6 +217,7 @@ class Recipe:
         began, computed = time.perf_counter(), time.process_time()
         random.manual_seed(self.seed)
         train_loader, validation, test = self.data()
+        self.ready(out, resume, progress)
         model = self.model().to(dtype=self.dtype, device=self.device)
         optimizer = self.make_optimizer(model)
         trainer = self.trainer(

@@ -97,12 +97,7 @@ class Classification(_Normalized):
         return resize(image, H, W)
 
     def predict(self, model, paths) -> list[dict]:
-        """For each image file {"file", "label", "probability", "probabilities"}.
-
-        Raises ValueError if the recipe does not read images.
-        """
-        if self.image_shape is None:
-            raise ValueError(f"[predict] expected a recipe that reads images, got {self.name}")
+        """For each image file {"file", "label", "probability", "probabilities"}."""
         inputs = np.stack([self.prepare(read(path)) for path in paths])
         if self.normalize is not None:
             inputs = self.normalize(inputs)

@@ -1,32 +1,48 @@
 """Lets a network paint what it sees: a photograph to which it answers ten times as strongly.
 
-Learnt first, in the same run: which of ten photographs of scikit-image a patch of 32 x 32 pixels
-was cut from, by four convolutions, its colours exchanged so that textures must tell. Then the
-network stays as it is and the image learns: its gradient says how each pixel raises the mean square
-of what one channel of a layer finds, a channel whose answer to the photograph is weaker than three
-quarters of the others', and the image climbs along it in steps of a fixed mean length, first at
-half its size, then in full. It is moved at random before each step, so that no grid appears. What
-counts is the objective of the last image over that of the photograph.
+Learnt: not the network, but the image. The network is one that another recipe has trained: of
+photo-patches, trained first in the same run, or of the run that `--network FOLDER` names. It is
+shown a photograph of scikit-image, and its gradient says how each pixel raises the mean square of
+what one channel of a layer finds: a channel whose answer to the photograph is weaker than three
+quarters of the others'. How: Adam, on the images for each of the last three layers at once, which
+the network sees at half their size in the first half of the steps and in full in the second, moved
+at random before each step, so that no grid appears. What counts is the objective of the last image
+over that of the photograph.
 
 Mordvintsev, Olah, Tyka 2015, "Inceptionism: going deeper into neural networks".
+Olah, Mordvintsev, Schubert 2017, "Feature visualization".
 """
 
 import numpy as np
 
 import pynn.functional as F
 from pynn import no_grad, train
-from pynn.data._draw import generator
 from pynn.recipes._goal import Goal
-from pynn.recipes._painting import Painting
-from pynn.recipes._recipe import Option
+from pynn.recipes._painting import Canvas, Painter, Painting, look
 from pynn.tensor import Tensor
-from pynn.train.files import write_csv
 
-_PHOTO = "coffee.png"
+_SHIFT = 8  # pixels that the images are moved by, at most
+
+
+class Dreaming(Painter):
+    """Shows the network the images at half their size first."""
+
+    def train_step(self, batches):
+        self.model.half = self.step < self.total_steps // 2
+        super().train_step(batches)
+
+
+class Rise(train.Mean):
+    """The least rise of an objective over that of the photograph."""
+
+    higher_is_better = True
+
+    def update(self, rises, targets) -> None:
+        super().update(rises.detach().min())
 
 
 class DeepDream(Painting):
-    """Gradient ascent on an image, for each of the three upper layers."""
+    """An image for each of the last three layers, from one photograph."""
 
     goal = Goal(
         "rise of the objective",
@@ -35,78 +51,78 @@ class DeepDream(Painting):
         seconds=120,
         form=".1f",
     )
-    climb = Option(60, "steps of the image at each of two sizes", least=1)
-    stride = Option(0.04, "mean change of a pixel in a step, in deviations", above=0)
+    pictures = ("chelsea.png",)
+    trainer = Dreaming
+    stages = 2
+    epochs = 16
+    quick = {"epochs": 4, "steps": 3, "studied": 20, "size": 48}
 
-    quick = {"epochs": 2, "patches": 160, "width": 4, "size": 32, "climb": 4}
+    @staticmethod
+    def moved(batch, rng):
+        return rng.integers(-_SHIFT, _SHIFT + 1, batch.shape)
+
+    def model(self):
+        return Dream(self.seeing, self.seen(self.photos[0]), *self.ends())
+
+    @staticmethod
+    def loss(rises, targets):
+        return -F.log1p(rises).mean()
+
+    def metrics(self):
+        return {"rise": Rise()}
 
     def headline(self, result):
         rise = result["objective_rise"]
-        layers = ", ".join(f"{rise[layer]:.1f}" for layer in rise)
+        layers = ", ".join(f"{value:.1f}" for value in rise.values())
         return f"the objective rises {min(rise.values()):.1f}-fold or more (by layer {layers})"
 
     def report(self, trainer, test, out, plots):
-        found = super().report(trainer, test, out, plots)
-        model, rows = trainer.model.eval(), []
-        photo = self.picture(_PHOTO)
-        answers = self._answers(model, photo)
-        channels = {layer: _quiet(answers[layer]) for layer in (1, 2, 3)}
-        dreams = {at: self._dream(model, photo, at, rows) for at in channels.items()}
-        write_csv(out / "dream.csv", [rows[0], *(row.values() for row in rows)])
-        rise = {
-            f"layer{layer + 1}": float(
-                self._answers(model, image)[layer][channel] / answers[layer][channel]
-            )
-            for (layer, channel), image in dreams.items()
-        }
+        model = trainer.model
+        rises, _ = trainer.predict(test)
+        names = [f"layer {layer + 1}" for layer, _ in model.places]
+        rise = dict(zip(names, map(float, rises), strict=True))
         if plots:
-            columns = ["photograph"]
-            columns += [
-                f"layer {layer + 1}: x {rise[f'layer{layer + 1}']:.1f}" for layer in channels
-            ]
-            images = np.stack([[photo, *dreams.values()]])
+            columns = ["photograph", *(f"{name}: x {rise[name]:.1f}" for name in names)]
+            images = np.concatenate([self.photos[0][None], self.shown(model)])[None]
             title = "what a channel of each layer makes of it, and how far its answer rises"
-            train.plots.sheet(out / "dream.png", images, title, (), columns, size=2.8)
-        return {**found, "objective_rise": rise}
+            train.plots.sheet(out / "dream.png", images, title, (), columns, "gray", size=2.8)
+        return {"objective_rise": rise}
 
-    def _dream(self, model, photo, at, rows):
-        """The image to which layer and channel `at` answer strongly; a row of `rows` each step."""
-        rng = generator(self.seed, *at)
-        whole = self.tensor(model, photo)
-        half = F.interpolate(whole, scale_factor=0.5, mode="bilinear")
-        change = F.interpolate(
-            self._climb(model, half, at, rng, rows) - half, size=self.size, mode="bilinear"
-        )
-        return self.image(self._climb(model, whole + change, at, rng, rows))
 
-    def _climb(self, model, x, at, rng, rows):
-        layer, channel = at
-        for _ in range(self.climb):
-            shift = tuple(int(n) for n in rng.integers(-8, 9, 2))
-            pixels = np.roll(x.detach().astype("float32").numpy(), shift, (1, 2))
-            moved = _like(x, pixels, learnt=True)
-            objective = model.features(moved)[layer][..., channel].square().mean()
-            objective.backward()
-            rows.append({"layer": layer + 1, "size": x.shape[1], "objective": float(objective)})
-            g = moved.grad.astype("float32").numpy()
-            pixels += self.stride * g / (np.abs(g).mean() + 1e-12)
-            pixels = np.roll(pixels, tuple(-n for n in shift), (1, 2))
-            x = _like(x, self.normalize(np.clip(self.normalize.inverse(pixels), 0, 1)))
-        return x
+class Dream(Canvas):
+    """The photograph, once for each of the last three layers, which are to answer more strongly.
 
-    def _answers(self, model, image):
-        """For each layer, the mean square of what each channel finds: [(C,), ...]."""
+    places  (layer, channel) for each image
+    """
+
+    half = False
+
+    def __init__(self, network, photo, *ends):
         with no_grad():
-            found = model.features(self.tensor(model, image))
-        return [y.astype("float32").square().mean((0, 1, 2)).numpy() for y in found]
+            found = look(network, Tensor(photo[None]))
+        answers = [y.square().mean((0, 1, 2)).numpy() for y in found]
+        self.places = [(i, _quiet(answers[i])) for i in range(len(found))[-3:]]
+        super().__init__(network, np.tile(photo, (len(self.places), 1, 1, 1)), *ends)
+        first = [answers[layer][channel] for layer, channel in self.places]
+        self.register_buffer("first", Tensor(np.array(first)))
+
+    def forward(self, shift):
+        """How far the objectives have risen, one for each image; `shift` (1, 2) in training."""
+        x = self.images
+        if self.training:
+            for axis, n in enumerate(shift.numpy()[0], 1):
+                x = F.roll(x, int(n), axis)
+            if self.half:
+                x = F.interpolate(x, scale_factor=0.5, mode="bilinear")
+        found = look(self.network, x)
+        answers = [
+            found[layer][i, ..., channel].astype("float32").square().mean()
+            for i, (layer, channel) in enumerate(self.places)
+        ]
+        return F.stack(answers) / self.first
 
 
 def _quiet(answers):
     """The channel at the lowest quarter of the answers, of those that answer at all."""
     order = [i for i in np.argsort(answers, kind="stable") if answers[i] > 0]
     return int(order[len(order) // 4])
-
-
-def _like(x, pixels, learnt=False):
-    """A tensor of pixels with the dtype and device of x."""
-    return Tensor(pixels, learnt, dtype=x.dtype, device=x.device)

