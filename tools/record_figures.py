@@ -5,9 +5,9 @@
     python tools/record_figures.py gan "translate --network transformer"
     python tools/record_figures.py --readme      run nothing: write the README's table again
 
-Seconds are of computing, whatever else the machine does. A goal that is missed is recorded, too,
-and makes the exit code 1. Runs are left in runs/figures. A row says which commit ran, with a + if
-the sources had changed since.
+Seconds are of computing, whatever else the machine does. A goal or a limit that is missed is
+recorded, too, and makes the exit code 1. Runs are left in runs/figures. A row says which commit
+ran, with a + if the sources had changed since.
 """
 
 import argparse
@@ -51,20 +51,25 @@ def main(argv=None) -> int:
 
 
 def record(only) -> bool:
-    """Run, and replace the table's row after each run."""
+    """Run, and replace the table's row after each run; False if any missed its goal or limit."""
     from pynn.recipes import _figures
 
-    good, ran = True, commit()
-    for outcome in _figures.outcomes(False, folder_of, only, overwrite=True):
-        print(f"{outcome.run}: {outcome.words}, {outcome.seconds:.0f} s", flush=True)
-        good = good and outcome.good
-        if outcome.row is not None:
-            row = replace(outcome.row, commit=ran, date=str(datetime.date.today()))
-            _figures.write({**_figures.read(), outcome.run: row})
+    ran, missed = commit(), []
+    chosen = [run for run in _figures.runs() if not only or run in only]
+    for i, run in enumerate(chosen, 1):
+        print(f"{i} of {len(chosen)}: {run} ... ", end="", flush=True)
+        (outcome,) = _figures.outcomes(False, folder_of, [run], overwrite=True)
+        print(f"{outcome.words}, {outcome.seconds:.0f} s", "" if outcome.good else "MISSED")
+        missed += [] if outcome.good else [run]
+        if outcome.row is None:  # it raised
+            continue
+        row = replace(outcome.row, commit=ran, date=str(datetime.date.today()))
+        _figures.write({**_figures.read(), run: row})
         for picture, source in PICTURES.items():
-            if source.startswith(f"{folder_of(outcome.run).name}/"):
+            if source.startswith(f"{folder_of(run).name}/"):
                 shutil.copyfile(RUNS / source, ROOT / "docs" / picture)
-    return good
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} recorded and good", *missed, sep="; not ")
+    return not missed
 
 
 def folder_of(run):

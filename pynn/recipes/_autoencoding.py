@@ -26,7 +26,6 @@ class Autoencoding(Recipe):
     )
     epochs = 60
     lr = 3e-3
-    threads = 1
     quick = {"epochs": 4}
     hidden = Option(256, "width of the hidden layers", least=1)
     code = Option(8, "numbers that an image is squeezed into", least=1)

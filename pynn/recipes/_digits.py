@@ -16,7 +16,6 @@ class Digits(Classification):
     image_shape = (8, 8, 1)
     margin = 0  # pixels around the digit in each image
     ink = True
-    threads = 1
 
     def data(self):
         rest, test = self.source()

@@ -84,7 +84,7 @@ def outcomes(
     """Run one recipe after the other, and yield how each went.
 
     quick      a few seconds each, good if the loss has fallen; else whole runs, good if the goal
-               of the recipe is met
+               of the recipe is met, and in its time
     folder_of  {run: where its files go}
     only       the runs meant; all if None
     options    of all recipes, such as {"device": "cuda"}
@@ -114,8 +114,11 @@ def _outcome(run, recipe, quick, folder, how):
         return Outcome(run, f"loss {words}", all(p[-1] < p[0] for p in parts), seconds)
     value = goal.of(result)
     texts = goal.text(value), goal.bound, f"{seconds:.0f}", f"{goal.seconds}"
+    in_time = seconds <= goal.seconds
     words = f"{goal.figure} {texts[0]} ({texts[1]})"
-    return Outcome(run, words, goal.met(value), seconds, Figure(run, goal.figure, *texts))
+    words += "" if in_time else f", expected in {goal.seconds} s"
+    good = goal.met(value) and in_time
+    return Outcome(run, words, good, seconds, Figure(run, goal.figure, *texts))
 
 
 # ------------------------------------------------------------------ on the command line

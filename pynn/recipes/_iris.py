@@ -19,7 +19,6 @@ class Iris(Recipe):
     goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=1, seconds=5)
     batch_size = 1
     optimizer = "sgd"
-    threads = 1
     pair = Option("setosa-versicolor", "the two kinds of flowers", choices=_PAIRS)
 
     def data(self):
@@ -78,7 +77,7 @@ class Iris(Recipe):
         axis.set_ylabel("width of the petals in cm")
         share = 100 * trainer.evaluate(test)["accuracy"]
         axis.set_title(f"{self.name}: {share:.0f} % of the test flowers on their side", fontsize=11)
-        axis.legend(frameon=False, fontsize=9, loc="upper left")
+        axis.legend(fontsize=9, loc="upper left", edgecolor="none", framealpha=0.9)
         draw.save(figure, path)
 
     def draw_sides(self, axis, length, width, height):

@@ -36,7 +36,6 @@ class Painting(Recipe):
     optimizer = "adam"
     batch_size = 1
     lr = 0.05
-    threads = 1
     network = Option(
         None,
         "folder of a run of a recipe on images, such as runs/photo-classifier, whose network is "

@@ -96,7 +96,9 @@ class Recipe:
     dtype = Option(
         "float32", "of weights and activations", choices=tuple(d.name for d in dtypes.FLOATS)
     )
-    threads = Option(None, "of matrix products on the CPU; all if None", kind=int, least=1)
+    threads = Option(
+        1, "of matrix products on the CPU: these are too small to gain by more", least=1
+    )
     seed = Option(0, "of initial weights, order of batches and augmentation", least=0)
 
     quick = {"epochs": 2}

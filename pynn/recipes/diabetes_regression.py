@@ -26,7 +26,6 @@ class DiabetesRegression(Regression):
     epochs = 200
     batch_size = 32
     patience = 40
-    threads = 1
     hidden = Option(32, "width of the hidden layer", least=1)
     decay = Option(0.1, "weight decay", least=0.0)
 

@@ -78,6 +78,7 @@ class DigitsCompare(Digits):
                 axis.plot(epochs, [row[f"val_{name}"] for row in history], color=color, label=label)
             axis.set_title(title, fontsize=11, loc="left")
             axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
             axis.grid(color="#e6e6e6", lw=0.7)
             axis.legend(frameon=False, fontsize=9, loc="lower right")
         draw.save(figure, path)

@@ -103,7 +103,6 @@ class Gan(Recipe):
     loss = None  # each player has its own
     epochs = 120
     lr = 1e-3
-    threads = 1
     noise = Option(32, "numbers that a sample is made from", least=1)
     width = Option(32, "channels at full size; twice as many at half of it", least=1)
     dropout = Option(0.2, "share of the discriminator's values left out", least=0.0)

@@ -22,7 +22,6 @@ class MnistCnn(Digits):
     goal = Goal("test accuracy", lambda r: r["test"]["accuracy"], at_least=0.975, seconds=240)
     image_shape = (28, 28, 1)
     margin = 4
-    threads = None
     epochs = 12
     lr = 3e-3
     quick = {"epochs": 2, "width": 4, "batch_size": 128}

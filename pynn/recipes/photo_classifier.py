@@ -30,7 +30,6 @@ class PhotoClassifier(Classification):
     epochs = 30
     batch_size = 16
     lr = 3e-3
-    threads = None
     quick = {"epochs": 3, "width": 4}
     files = Option(None, "folder with CIFAR-10's six binary files", kind=str)
     width = Option(16, "channels of the first stage", least=1)

@@ -35,7 +35,6 @@ class PhotoPatches(Classification):
     epochs = 10
     batch_size = 32
     lr = 4e-3
-    threads = 1
     quick = {"epochs": 2, "patches": 320}
     width = Option(12, "channels of the first convolution; the next have 2, 3, 4 times", least=1)
     patches = Option(3200, "pieces of photographs to learn from", least=20)

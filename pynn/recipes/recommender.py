@@ -23,6 +23,8 @@ from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option, Recipe
 from pynn.train import plots as draw
 
+_SHOWN = 500  # test pairs in the picture
+
 
 class Recommender(Recipe):
     """user's + item's + p q + mlp(p, q, p q), with p and q learnt for each user and item."""
@@ -38,7 +40,6 @@ class Recommender(Recipe):
     optimizer = "adam"
     batch_size = 256
     lr = 0.01
-    threads = 1
     factors = Option(4, "numbers learnt for each user and each item", least=1)
     hidden = Option(32, "width of the hidden layer", least=1)
     prior = Option(1e-5, "weight of the squares of all numbers in the loss, halved", least=0.0)
@@ -76,11 +77,11 @@ class Recommender(Recipe):
         }
         if plots:
             named = {
-                f"network, error {rmse['network']:.3f}": predicted,
-                f"means, error {rmse['means of user and item']:.3f}": means,
+                f"network, error {rmse['network']:.3f}": predicted[:_SHOWN],
+                f"means, error {rmse['means of user and item']:.3f}": means[:_SHOWN],
             }
-            title = f"stars of {len(true)} test pairs; noise {NOISE}"
-            draw.scatter(out / "scatter.png", true, named, title)
+            title = f"stars of {len(true)} test pairs, {_SHOWN} of them shown; noise {NOISE}"
+            draw.scatter(out / "scatter.png", true[:_SHOWN], named, title)
         return {"rmse": rmse}
 
 

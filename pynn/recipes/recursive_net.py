@@ -40,7 +40,6 @@ class RecursiveNet(Recipe):
     batch_size = 64
     lr = 1e-2
     clip_norm = 1.0
-    threads = 1
     hidden = Option(64, "width of the TreeLSTM", least=1)
     trees = Option(16000, "expressions to learn from", least=64)
 

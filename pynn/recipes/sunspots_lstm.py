@@ -39,7 +39,6 @@ class SunspotsLstm(Recipe):
     epochs = 40
     batch_size = 16
     lr = 1e-2
-    threads = 1
     past = Option(24, "years before that are read", least=_ORDER)
     hidden = Option(32, "width of the LSTM", least=1)
     decay = Option(0.05, "weight decay", least=0.0)

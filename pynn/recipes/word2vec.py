@@ -42,7 +42,6 @@ class Word2vec(Recipe):
     batch_size = 2048
     lr = 1e-2
     optimizer = "adam"
-    threads = 1
     width = Option(64, "of a word vector", least=2)
     window = Option(4, "words to either side that count as neighbours", least=1)
     negatives = Option(5, "words drawn at random for each true neighbour", least=1)

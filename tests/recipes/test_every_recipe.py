@@ -3,6 +3,7 @@ and says so; its goal, and its row in the table of figures. `pynn train --all --
 each learns, and draws its pictures.
 """
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -62,7 +63,7 @@ def short(run, **options):
     for package, names in NEEDS.items():
         if package and run in names:
             pytest.importorskip(package)
-    options = {"max_steps": STEPS, "threads": 1} | SHORT.get(run.split()[0], {}) | own | options
+    options = {"max_steps": STEPS} | SHORT.get(run.split()[0], {}) | own | options
     return kind(quick=True, **options)
 
 
@@ -148,6 +149,14 @@ def test_what_does_not_learn_is_told(tmp_path, monkeypatch, capsys):
     assert all("[train] batch_size: expected at least 1, got 0" in row["words"] for row in rows)
     assert cli.main([*args[:3], "perceptron"]) == 2
     assert "[train] expected --all or perceptron, got both" in capsys.readouterr().err
+
+
+def test_what_takes_too_long_is_told(tmp_path, monkeypatch):
+    kind, _ = RUNS["perceptron"]
+    monkeypatch.setattr(kind, "goal", dataclasses.replace(kind.goal, seconds=0))
+    (outcome,) = _figures.outcomes(False, lambda run: tmp_path, ["perceptron"], plots=False)
+    assert not outcome.good and outcome.words.endswith(", expected in 0 s")
+    assert outcome.row.reached == "100.0 %" and outcome.row.limit == "0"
 
 
 def test_the_table_of_figures():
