@@ -175,9 +175,11 @@ def test_misaligned_views(dtype):
 
 
 def test_the_rung_that_ran():
-    """cp.async moves the operands of sm80 and nothing of simt; what does not fit falls to simt."""
+    """cp.async moves the operands of sm80 and nothing of simt; in 16 bits sm80 takes what does not
+    fit element by element, and in f32 it falls to simt.
+    """
 
-    def moved(dtype, C, K, variant, tf32=False, kernel=(3, 3)):
+    def ran(dtype, C, K, variant, tf32=False, kernel=(3, 3)):
         how = geometry(1, 1)
         x, w, _, y = shapes(5, 5, C, K, kernel, how)
         _sim.reset_counters()
@@ -187,11 +189,17 @@ def test_the_rung_that_ran():
             integers(x, dtype), integers(w, dtype), NOTHING, out, NOTHING,
             (1, 1), (1, 1), (1, 1), number, tf32,
         )  # fmt: skip
-        return _sim.counters()["async_bytes"] > 0
+        return _sim.counters()
+
+    def moved(*how, **more):
+        return ran(*how, **more)["async_bytes"] > 0
 
     assert moved(BF16, 8, 16, "sm80") and moved(F32, 4, 16, "sm80", tf32=True)
     assert not moved(BF16, 8, 16, "simt") and not moved(F32, 8, 16, "sm80")
-    assert not moved(BF16, 12, 16, "sm80") and not moved(F16, 3, 16, None)
+    for C, K in ((12, 16), (3, 16), (8, 12)):
+        by_element = ran(BF16, C, K, "sm80")
+        assert (by_element["async_bytes"] > 0) == (C == 8)  # fprop takes any K by chunks
+        assert by_element == ran(F16, C, K, None) != ran(F16, C, K, "simt")
 
 
 @pytest.mark.parametrize("asynchronous", ["now", "late", "random"])

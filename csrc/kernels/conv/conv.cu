@@ -51,9 +51,19 @@ bool is_half(DType dtype) {
   return dtype == DType::f16 || dtype == DType::bf16;
 }
 
+// Whether stages can be filled by chunks of 16 bytes.
+bool has_chunks(Problem const& p, DType dtype) {
+  return is_half(dtype) ? is_aligned<__half>(p, 8) : is_aligned<float>(p, 4);
+}
+
 bool fits_sm80(Problem const& p, DType dtype, bool tf32) {
-  if (is_half(dtype)) return is_aligned<__half>(p, 8);
-  return dtype == DType::f32 && tf32 && is_aligned<float>(p, 4);
+  return is_half(dtype) || (dtype == DType::f32 && tf32 && has_chunks(p, dtype));
+}
+
+// Whether the rung has a large tile for it.
+bool has_large(Problem const& p, Rung rung) {
+  if (rung == Rung::simt) return p.moments == nullptr;
+  return has_chunks(p, p.gemm.epilogue.dtype);
 }
 
 // Where D is dense, the parts of split-K can be summed as rows of it.
@@ -76,8 +86,7 @@ Choice choose_tile(Problem const& p, Rung rung, int64_t variant, int64_t room) {
   int const sms = chip().sms;
   bool const suits = rung != Rung::sm90 || suits_wide(p);
   bool const wave = tiles_of(p, rung, Tile::large) >= sms && suits;
-  bool const leaves_moments = rung != Rung::simt || p.moments == nullptr;
-  bool const large = leaves_moments && (variant % 10 == 0 ? wave : variant % 10 == 1);
+  bool const large = has_large(p, rung) && (variant % 10 == 0 ? wave : variant % 10 == 1);
   Choice choice{rung, large ? Tile::large : Tile::small, 1};
   if (may_split(p)) {
     choice.splits = gemm::choose_splits(p.gemm, tiles_of(p, rung, choice.tile), room, sms);
@@ -99,7 +108,8 @@ Rung choose_rung(Problem const& p, DType dtype, bool tf32, int64_t variant, int6
   int const major = chip().major;
   auto const highest = static_cast<Rung>(variant == 0 ? 3 : variant / 10);
   bool const sm80 = highest >= Rung::sm80 && major >= 8 && fits_sm80(p, dtype, tf32);
-  bool const sm90 = highest >= Rung::sm90 && major == 9 && is_half(dtype) && sm80 && fits_sm90(p);
+  bool const sm90 = highest >= Rung::sm90 && major == 9 && is_half(dtype) &&
+                    has_chunks(p, dtype) && fits_sm90(p);
   if (sm90 && (variant != 0 || pays_sm90(p, room))) return Rung::sm90;
   return sm80 ? Rung::sm80 : Rung::simt;
 }
@@ -111,6 +121,7 @@ void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice) {
       return conv_simt(stream, dtype, p, choice.tile);
     case Rung::sm80:
       if (!is_half(dtype)) return conv_sm80_tf32(stream, p, choice.tile);
+      if (!has_chunks(p, dtype)) return conv_sm80_elements(stream, dtype, p);
       return bf16 ? conv_sm80_bf16(stream, p, choice.tile) : conv_sm80_f16(stream, p, choice.tile);
     case Rung::sm90:
       return bf16 ? conv_sm90_bf16(stream, p, choice.tile) : conv_sm90_f16(stream, p, choice.tile);

@@ -8,7 +8,7 @@
 //   f32     32 products are summed by themselves, then added: a long GEMM_K of one chain of roundings
 //           would err by more than twice as much as dgrad's reference, which adds tap by tap
 //   WIDTH   4 elements a load where channels and pointers allow it, in f32; else 1. Half types come
-//           here only where tensor cores cannot take them, so they have WIDTH 1 alone.
+//           here only before Ampere, so they have WIDTH 1 alone.
 //   bytes   sizeof(T) (MK N/TILE + NK M/TILE), the windows' overlap from L1 and L2
 //   FLOPs   2 GEMM_M GEMM_N GEMM_K      bound: the FMA pipe (TILE 128), shared memory (TILE 64)
 

@@ -35,6 +35,7 @@ __device__ inline Radix window_radix(Problem const& p) {
 
 template <typename T, class LOADING>
 struct WindowSource {
+  using Loading = LOADING;
   static constexpr Major major = Major::K;
   Problem const& p;
   T const* begin[LOADING::LOADS];  // of each window, which may lie before the image
@@ -81,6 +82,7 @@ struct WindowSource {
 
 template <typename T, class LOADING>
 struct FilterSource {
+  using Loading = LOADING;
   static constexpr Major major = Major::MN;
   Problem const& p;
   T const* column;  // channel of dx of this thread, in the group's filters
@@ -117,6 +119,7 @@ struct FilterSource {
 
 template <typename T, class LOADING>
 struct PixelSource {
+  using Loading = LOADING;
   static constexpr Major major = Major::MN;
   Problem const& p;
   T const* image;  // of the group, at this thread's channel

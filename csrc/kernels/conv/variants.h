@@ -24,6 +24,9 @@ void conv_sm80_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
 void conv_sm80_f16(cudaStream_t stream, Problem const& problem, Tile tile);
 void conv_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
 
+// f16 or bf16 of any shape and alignment, in tiles of 64 x 64.
+void conv_sm80_elements(cudaStream_t stream, DType dtype, Problem const& problem);
+
 // groups = C = K: fprop, dgrad or a phase of it; and wgrad, which writes parts of dw (splits, K, R S)
 // to a workspace with room for at least one, and returns how many.
 bool fits_depthwise(Problem const& problem);

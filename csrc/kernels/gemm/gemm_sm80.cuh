@@ -152,9 +152,42 @@ struct Sm80Operand {
   }
 };
 
+// The same stage filled element by element, where chunks do not begin at 16 bytes in global memory.
+// Neighbours along a line are those of a warp; a thread's are STEP lines apart. All are loaded before
+// the first is stored, and the barrier that a stage waits for is the mainloop's.
+template <class OPERAND, typename T, Major MAJOR, int EXTENT, int THREADS>
+struct Sm80Elements {
+  static constexpr int BK = OPERAND::BK;
+  static constexpr int ACROSS = MAJOR == Major::K ? BK : EXTENT;
+  static constexpr int STEP = THREADS / ACROSS;
+  static constexpr int LOADS = OPERAND::LINES / STEP;
+
+  __device__ static int line() { return static_cast<int>(threadIdx.x) / ACROSS; }
+  __device__ static int along() { return static_cast<int>(threadIdx.x) % ACROSS; }
+
+  template <class Source>
+  __device__ static void fill(uint32_t stage, Source const& source, int ks) {
+    T elements[LOADS];
+#pragma unroll
+    for (int l = 0; l < LOADS; ++l) {
+      Piece<T> const piece = source.at(l, ks);
+      elements[l] = piece.inside ? *piece.from : T(0.f);
+    }
+    T* const ring = dynamic_shared<T>();
+    constexpr int PER_CHUNK = OPERAND::PER_CHUNK;
+    uint32_t const begin = (stage - ptx::smem_u32(ring)) / sizeof(T) + along() % PER_CHUNK;
+#pragma unroll
+    for (int l = 0; l < LOADS; ++l) {
+      uint32_t const chunk = OPERAND::place(line() + l * STEP, along() / PER_CHUNK);
+      ring[begin + chunk / sizeof(T)] = elements[l];
+    }
+  }
+};
+
 // What this thread asks for of a dense operand: chunk l lies STEP lines below the one before.
 template <typename T, Major MAJOR, class TO>
 struct Sm80Source {
+  using Loading = TO;
   T const* next;
   int64_t ld;
   int64_t step;  // to the next stage
@@ -245,6 +278,7 @@ struct Sm80Sums {
   // of this warp.
   template <class SourceA, class SourceB>
   __device__ void multiply(SourceA& a, SourceB& b, int64_t left, bool want_lines = false) {
+    static_assert(SourceA::Loading::BK == S::BK, "a source fills stages of this ring");
     uint32_t const ring = ptx::smem_u32(dynamic_shared<unsigned char>());
     int const steps = static_cast<int>((left + S::BK - 1) / S::BK);
     int const last = static_cast<int>(left - int64_t{steps - 1} * S::BK);  // of the last, inside
@@ -252,8 +286,8 @@ struct Sm80Sums {
       if (step < steps) {
         uint32_t const stage = ring + step % SM80_STAGES * S::STAGE_BYTES;
         int const ks = step + 1 < steps ? S::BK : last;
-        S::A::fill(stage, a, ks);
-        S::B::fill(stage + S::A::BYTES, b, ks);
+        SourceA::Loading::fill(stage, a, ks);
+        SourceB::Loading::fill(stage + S::A::BYTES, b, ks);
         a.advance();
         b.advance();
       }
