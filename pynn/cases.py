@@ -151,6 +151,9 @@ def norm():
         kept = np.linspace(-1, 1, C), np.linspace(0.5, 2, C)
         for f in (None, "relu"):
             found.append((lambda kept=kept, f=f: BatchNormEval(kept, 1e-5, True, True, f), cases))
+            adds = [(*case, case[0][::-1] / 2) for case in cases]
+            how = 1e-5, True, True, None, 0.1, f, True
+            found.append((lambda C=C, how=how: BatchNorm(C, *how), adds))
         found.append((lambda C=C: BatchNorm(C, 1e-5, True, True, activation="relu"), cases))
     return found
 
@@ -327,7 +330,13 @@ def recurrent():
 
 def conv():
     """Convolutions and their adjoints: strides and phases, groups, channels off a vector's 8."""
-    from pynn.functional.conv import Conv2d, ConvTranspose2d
+    from pynn.functional.conv import (
+        Conv1dMoments,
+        Conv2d,
+        Conv2dActivation,
+        Conv2dMoments,
+        ConvTranspose2d,
+    )
     from pynn.functional.window import Geometry
 
     found = []
@@ -340,6 +349,7 @@ def conv():
         ((1, 8, 7, 6), (6, 5, 5, 1), (2, 2), 2, (1, 1), 6),
         ((2, 3, 4, 72), (136, 1, 1, 72), (1, 1), 0, (1, 1), 1),
         ((3, 4, 4, 8), (8, 1, 1, 8), (2, 2), 0, (1, 1), 1),
+        ((1, 6, 5, 12), (20, 3, 3, 12), (1, 2), 1, (1, 1), 1),
     ]:
         how = Geometry(stride, ((pad, pad), (pad, pad)), dilation)
         x, kernels, b = _normal(shape, w, w[:1], scale=1)
@@ -349,7 +359,42 @@ def conv():
         found.append(
             (lambda how=how, g=groups, s=size: ConvTranspose2d(s, *how, g), [(y, kernels, c)])
         )
+    line = Geometry((1, 2), ((0, 0), (1, 1)), (1, 2))
+    found.append((lambda: Conv1dMoments(*line, 1), [_normal((2, 11, 5), (6, 3, 5), scale=1)]))
+    for shape, w, stride, groups in [
+        ((1, 9, 9, 8), (24, 3, 3, 8), 1, 1),
+        ((1, 9, 8, 3), (8, 3, 3, 3), 2, 1),
+        ((1, 5, 5, 128), (128, 1, 1, 64), 1, 2),
+    ]:
+        how = Geometry((stride, stride), ((1, 1), (1, 1)), (1, 1))
+        x, kernels, b = _normal(shape, w, w[:1], scale=1)
+        y = _normal((shape[0], *how.output_size(shape[1:3], w[1:3]), w[0]))
+        fused = lambda how=how, g=groups: Conv2dActivation("relu", True, *how, g)  # noqa: E731
+        found.append((fused, [(x, kernels, b, *y)]))
+        for variant in ("simt", "sm80", "sm90"):
+            op = lambda how=how, g=groups: Conv2dMoments(*how, g)  # noqa: E731
+            found.append((_by("conv", variant, op), [(x, kernels)]))
     return found
+
+
+def _by(family, variant, make):
+    """The op with its kernels' choice overridden (pynn.kernels.prefer)."""
+    from pynn import kernels
+
+    def preferring(method):
+        def run(*arrays):
+            with kernels.prefer(family, variant):
+                return method(*arrays)
+
+        return run
+
+    def made():
+        op = make()
+        op.forward_native = preferring(op.forward_native)
+        op.backward_native = preferring(op.backward_native)
+        return op
+
+    return made
 
 
 FAMILIES = {
