@@ -19,31 +19,40 @@ def digits_cnn(nn):
 
 
 def resnet50(nn, width=64, depths=(3, 4, 6, 3), classes=1000):
-    """ResNet-50, the stride in the 3x3; other widths and depths for a CPU.
+    """ResNet-50, the stride in the 3x3; other widths and depths for a CPU. Where `nn` has a layer
+    of convolution, batch norm, residual and ReLU, it is that.
 
     He et al. 2015, arXiv:1512.03385.
     """
 
-    def conv(C, K, R, stride=1):
-        layer = nn.Conv2d(C, K, R, stride=stride, padding=R // 2, bias=False)
-        return nn.Sequential(layer, nn.BatchNorm2d(K))
+    class ConvBatchNorm2d(nn.Module):
+        def __init__(self, C, K, R, stride=1, padding=0, activation=None):
+            super().__init__()
+            self.conv = nn.Conv2d(C, K, R, stride=stride, padding=padding, bias=False)
+            self.norm = nn.BatchNorm2d(K)
+            self.f = nn.ReLU() if activation else nn.Sequential()
+
+        def forward(self, x, residual=None):
+            y = self.norm(self.conv(x))
+            return self.f(y if residual is None else y + residual)
+
+    Layer = getattr(nn, "ConvBatchNorm2d", ConvBatchNorm2d)
+
+    def conv(C, K, R, stride=1, activation="relu"):
+        return Layer(C, K, R, stride=stride, padding=R // 2, activation=activation)
 
     class Bottleneck(nn.Module):
         def __init__(self, C, inner, stride):
             super().__init__()
-            self.body = nn.Sequential(
-                *(conv(C, inner, 1), nn.ReLU()),
-                *(conv(inner, inner, 3, stride), nn.ReLU()),
-                conv(inner, 4 * inner, 1),
-            )
+            self.body = nn.Sequential(conv(C, inner, 1), conv(inner, inner, 3, stride))
+            self.last = conv(inner, 4 * inner, 1)
             same = 4 * inner == C and stride == 1
-            self.skip = nn.Sequential() if same else conv(C, 4 * inner, 1, stride)
-            self.relu = nn.ReLU()
+            self.skip = nn.Sequential() if same else conv(C, 4 * inner, 1, stride, None)
 
         def forward(self, x):
-            return self.relu(self.body(x) + self.skip(x))
+            return self.last(self.body(x), self.skip(x))
 
-    layers = [conv(3, width, 7, 2), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)]
+    layers = [conv(3, width, 7, 2), nn.MaxPool2d(3, stride=2, padding=1)]
     C = width
     for stage, depth in enumerate(depths):
         inner = width << stage

@@ -17,9 +17,10 @@ class ConvBatchNorm2d(Module):
     x           (N, H, W, in_channels) to (N, P, Q, out_channels); residual like the latter
     activation  None, "relu", or without a residual "gelu"
 
-    `conv` is a Conv2d without bias and `norm` a BatchNorm2d: stride ... groups and eps, momentum
-    are theirs, and so is the layer's state. For evaluation alone, fuse_conv_bn_eval(layer.conv,
-    layer.norm, activation) is one convolution that is called alike.
+    `conv` is a Conv2d without bias and `norm` a BatchNorm2d: stride ... groups and eps, momentum,
+    activation are theirs, and so is the layer's state. In training they are not called, so hooks of
+    theirs do not run. For evaluation alone, fuse_conv_bn_eval(layer.conv, layer.norm) is one
+    convolution that is called alike.
     """
 
     Conv, Norm = Conv2d, BatchNorm2d
@@ -41,19 +42,18 @@ class ConvBatchNorm2d(Module):
         super().__init__()
         numbers = stride, padding, dilation, groups
         self.conv = self.Conv(in_channels, out_channels, kernel_size, *numbers, bias=False)
-        self.norm = self.Norm(out_channels, eps, momentum)
-        self.activation = activation
+        self.norm = self.Norm(out_channels, eps, momentum, activation=activation)
 
     def forward(self, x, residual=None):
         conv, norm = self.conv, self.norm
+        if not self.training:
+            return norm(conv(x), residual)
         weight, bias, *mode = norm.affine_and_mode()
         state = conv.weight, norm.running_mean, norm.running_var, weight, bias
-        y = self.op(x, *state, None, *conv.numbers(), *mode, norm.eps, self.activation, residual)
+        mode = *mode, norm.eps, norm.activation, residual
+        y = self.op(x, *state, None, *conv.numbers(), *mode)
         norm.count_batch(y)
         return y
-
-    def extra_repr(self):
-        return "" if self.activation is None else f"activation={self.activation!r}"
 
 
 class ConvBatchNorm1d(ConvBatchNorm2d):

@@ -29,16 +29,10 @@ class DigitsCnn(Digits):
     def model(self):
         C = self.width
         return nn.Sequential(
-            nn.Conv2d(1, C, 3, padding=1, bias=False),
-            nn.BatchNorm2d(C),
-            nn.ReLU(),
-            nn.Conv2d(C, C, 3, padding=1, bias=False),
-            nn.BatchNorm2d(C),
-            nn.ReLU(),
+            nn.ConvBatchNorm2d(1, C, 3, padding=1, activation="relu"),
+            nn.ConvBatchNorm2d(C, C, 3, padding=1, activation="relu"),
             nn.MaxPool2d(2),
-            nn.Conv2d(C, 2 * C, 3, padding=1, bias=False),
-            nn.BatchNorm2d(2 * C),
-            nn.ReLU(),
+            nn.ConvBatchNorm2d(C, 2 * C, 3, padding=1, activation="relu"),
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(self.dropout),

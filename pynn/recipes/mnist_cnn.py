@@ -41,11 +41,11 @@ class MnistCnn(Digits):
     def model(self):
         C = self.width
         return nn.Sequential(
-            *convolution(1, C),
-            *convolution(C, C),
+            nn.ConvBatchNorm2d(1, C, 3, padding=1, activation="relu"),
+            nn.ConvBatchNorm2d(C, C, 3, padding=1, activation="relu"),
             nn.MaxPool2d(2),
-            *convolution(C, 2 * C),
-            *convolution(2 * C, 2 * C),
+            nn.ConvBatchNorm2d(C, 2 * C, 3, padding=1, activation="relu"),
+            nn.ConvBatchNorm2d(2 * C, 2 * C, 3, padding=1, activation="relu"),
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(self.dropout),
@@ -54,12 +54,3 @@ class MnistCnn(Digits):
             nn.Dropout(self.dropout),
             nn.Linear(self.hidden, 10),
         )
-
-
-def convolution(inputs, outputs):
-    """A 3 x 3 convolution with batch norm and ReLU."""
-    return (
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )

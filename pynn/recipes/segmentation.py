@@ -124,11 +124,7 @@ class UNet(nn.Module):
 
 
 def _twice(inputs, outputs):
-    layers = []
-    for C in (inputs, outputs):
-        layers += [
-            nn.Conv2d(C, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-        ]
-    return nn.Sequential(*layers)
+    return nn.Sequential(
+        nn.ConvBatchNorm2d(inputs, outputs, 3, padding=1, activation="relu"),
+        nn.ConvBatchNorm2d(outputs, outputs, 3, padding=1, activation="relu"),
+    )
