@@ -114,3 +114,28 @@ def test_errors_name_what_was_expected_and_got():
         rbm.visible_probabilities(pynn.zeros(2, 4))
     with pytest.raises(ValueError, match=r"\[RBM\] steps: expected an int of at least 1, got 0"):
         rbm.gibbs(pynn.zeros(2, 4), 0)
+
+
+@pytest.mark.oracle
+def test_energy_and_its_gradient_agree_with_pytorch(torch):
+    """For given v and v_k, as PyTorch differentiates the free energy."""
+    rbm = machine(5, 4)
+    for count in (7, 0):
+        rbm.zero_grad()
+        v = pynn.tensor(states(5)[:count])
+        loss, sampled = rbm.contrastive_divergence(v) if count else (rbm.free_energy(v).sum(), v)
+        loss.backward()
+        weight, b, c = (torch.tensor(p.numpy(), requires_grad=True) for p in rbm.parameters())
+
+        def energy(v, weight=weight, b=b, c=c):
+            v = torch.tensor(v.numpy())
+            rest = torch.nn.functional.softplus(v @ weight.T + c, threshold=1000).sum(-1)
+            return -(v @ b) - rest
+
+        wanted = energy(v).mean() - energy(sampled).mean() if count else energy(v).sum()
+        wanted.backward()
+        np.testing.assert_allclose(loss.item(), wanted.item(), rtol=1e-10, atol=1e-12)
+        for ours, theirs in zip(rbm.parameters(), (weight, b, c), strict=True):
+            np.testing.assert_allclose(
+                ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-10, atol=1e-12
+            )

@@ -8,6 +8,8 @@ from pynn import nn
 from pynn.nn.tree import heights_of
 from pynn.testing import gradcheck
 
+NAMES = ("weight_ih", "weight_hh", "bias")
+
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
@@ -120,3 +122,43 @@ def test_errors_name_what_was_expected_and_got():
         tree.cell(x, pynn.zeros(2, 3, 4), pynn.zeros(2, 2, 4))
     with pytest.raises(ValueError, match=r"x: expected shape \(N, 3\), got \(2, 4\)"):
         tree.cell(pynn.zeros(2, 4), pynn.zeros(2, 2, 4), pynn.zeros(2, 2, 4))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("kind", ["child_sum", "binary", "ternary"])
+def test_agrees_with_the_recursion_in_pytorch(torch, kind):
+    """Forward and gradients, of the inputs and of all weights."""
+    cell = nn.ChildSumTreeLSTMCell(3, 4)
+    if kind != "child_sum":
+        cell = nn.NaryTreeLSTMCell(3, 4, 2 if kind == "binary" else 3)
+    tree, K = nn.TreeLSTM(cell).double(), cell.children or 3
+    children = forest(17, K, seed=3)
+    x = pynn.randn(17, 3, dtype="float64")
+    ours = [x.requires_grad_(), *cell.parameters()]
+    theirs = [torch.tensor(a.numpy(), requires_grad=True) for a in ours]
+    inputs, *weights = theirs
+    w, u, b = (dict(zip(dict(cell.named_parameters()), weights, strict=True))[n] for n in NAMES)
+
+    def state(node):
+        zi, zf, zg, zo = (w @ inputs[node] + b).chunk(4)
+        below = [state(k) for k in children[node] if k >= 0]
+        none = torch.zeros(4, dtype=torch.float64)
+        hs, cs = ([s[j] for s in below] + [none] * (K - len(below)) for j in (0, 1))
+        if kind == "child_sum":
+            ui, uf, ug, uo = u.chunk(4)
+            i, g, o = ui @ sum(hs), ug @ sum(hs), uo @ sum(hs)
+            f = [uf @ h for h in hs]
+        else:
+            i, *f, g, o = (u @ torch.cat(hs)).chunk(K + 3)
+        c = torch.sigmoid(zi + i) * torch.tanh(zg + g)
+        c = c + sum(torch.sigmoid(zf + f_k) * c_k for f_k, c_k in zip(f, cs, strict=True))
+        return torch.sigmoid(zo + o) * torch.tanh(c), c
+
+    wanted = torch.stack([state(i)[0] for i in range(17)])
+    got, _ = tree(x, children)
+    np.testing.assert_allclose(got.numpy(), wanted.detach().numpy(), rtol=1e-10, atol=1e-12)
+    dy = np.random.default_rng(0).standard_normal(got.shape)
+    got.backward(pynn.tensor(dy))
+    wanted.backward(torch.tensor(dy))
+    for our, their in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(our.grad.numpy(), their.grad.numpy(), rtol=1e-9, atol=1e-12)
