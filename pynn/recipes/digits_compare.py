@@ -15,14 +15,14 @@ from pynn import data, nn, random, train
 from pynn.recipes._digits import Digits
 from pynn.recipes._goal import Goal
 from pynn.recipes._recipe import Option
-from pynn.recipes.digits_mlp import ACTIVATIONS, OBJECTIVES
+from pynn.recipes.digits_mlp import ACTIVATIONS, LOSSES
 from pynn.train import plots as draw
 
 _ACTIVATED = ("sigmoid", "tanh", "relu")
-_LOSSES = ("mse", "rmse", "arctan", "cross-entropy")
+_SHOWN = ("mse", "rmse", "arctan", "cross-entropy")
 NETWORKS = (
     *((name, "cross-entropy") for name in _ACTIVATED),
-    *(("relu", name) for name in _LOSSES[:-1]),
+    *(("relu", name) for name in _SHOWN[:-1]),
 )
 
 
@@ -47,9 +47,7 @@ class DigitsCompare(Digits):
 
     def loss(self, outputs, labels):
         scores = F.chunk(outputs, len(NETWORKS), 1)
-        losses = [
-            OBJECTIVES[loss](s, labels) for s, (_, loss) in zip(scores, NETWORKS, strict=True)
-        ]
+        losses = [LOSSES[loss](s, labels) for s, (_, loss) in zip(scores, NETWORKS, strict=True)]
         return sum(losses[1:], start=losses[0])
 
     def metrics(self):
@@ -69,7 +67,7 @@ class DigitsCompare(Digits):
         epochs = [row["epoch"] for row in history]
         panels = {
             "cross-entropy, with three activations": [(a, "cross-entropy") for a in _ACTIVATED],
-            "ReLU, with four losses": [("relu", loss) for loss in _LOSSES],
+            "ReLU, with four losses": [("relu", loss) for loss in _SHOWN],
         }
         for axis, (title, networks), which in zip(axes, panels.items(), (0, 1), strict=True):
             for names, color in zip(networks, draw.TEN, strict=False):

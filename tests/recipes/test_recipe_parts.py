@@ -5,6 +5,7 @@ import pytest
 
 from pynn import data, recipes
 from pynn.data import images
+from pynn.recipes import _folder
 from pynn.recipes._language import gzip_bits, ngram_bits
 from pynn.recipes.speech_ctc import distance, read
 
@@ -26,6 +27,19 @@ def test_a_neuron_parts_what_a_line_can_part(tmp_path, name):
 def test_a_neuron_cannot_part_what_no_line_parts(tmp_path):
     result = run("logistic-neuron", tmp_path, pair="versicolor-virginica")
     assert 0.8 <= result["test"]["accuracy"] < 1.0
+
+
+def test_losses_and_activations_of_the_perceptron_of_layers(tmp_path):
+    """Each is another network's run, and is kept in the folder by its name."""
+    found = set()
+    for loss in recipes.load("digits-mlp").options()["loss"].choices:
+        run("digits-mlp", tmp_path / loss, loss=loss, hidden=8, max_steps=2)
+        found.add((tmp_path / loss / "model.safetensors").read_bytes())
+        assert _folder.recipe_of(_folder.read(tmp_path / loss)).settings["loss"] == loss
+    for activation in ("sigmoid", "tanh", "relu"):
+        run("digits-mlp", tmp_path / activation, activation=activation, hidden=8, max_steps=2)
+        found.add((tmp_path / activation / "model.safetensors").read_bytes())
+    assert len(found) == 6  # ReLU with cross-entropy is met twice
 
 
 def test_files_of_cifar10_are_read(tmp_path, monkeypatch):
