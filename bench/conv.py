@@ -6,7 +6,12 @@ bytes  (x + w + y) sizeof(T) in each of the three, of x in fprop and wgrad what 
        for each place of a pixel in the stride, and reads dy every time; a depthwise wgrad leaves
        sums in f32 for a second launch, 8 |w| of one split
        conv2d_relu, with a bias: forward alone, K more
-FLOPs  2 N P Q K R S C / groups in each      bound: compute; memory where 1x1 or depthwise
+       conv2d_batch_norm_add_relu, in training: forward y as convolved, once out and once in, the
+       residual and the result; backward first y, dy, the residual, dz out and in, y again and the
+       convolution's dy out, then dgrad and wgrad; mean and rstd 16 K. The kernels' own: forward 32
+       for each channel and 64 rows of y, statistics again 16 K; backward as in bench/norm.py
+FLOPs  2 N P Q K R S C / groups in each; batch norm 5 of y forward, 8 backward
+bound  compute; memory where 1x1 or depthwise
 """
 
 import dataclasses
@@ -39,6 +44,8 @@ def cases(scale):
     for H, C, K, R, stride in {"full": RESNET50, "quick": QUICK, "tiny": TINY}[scale]:
         yield _case("conv2d", batch, H, C, K, R, stride, 1)
         yield _relu(batch, H, C, K, R, stride)
+        if C > 3 and R < 7:
+            yield _batch_norm(batch, H, C, K, R, stride)
     for H, C, R, stride in DEPTHWISE[scale]:
         yield _case("conv2d_depthwise", batch, H, C, C, R, stride, C)
 
@@ -59,6 +66,51 @@ def _relu(N, H, C, K, R, stride):
         elements={"forward": plain.elements["forward"] + K},
         extra={},
         flops={"forward": plain.flops["forward"]},
+    )
+
+
+def _batch_norm(N, H, C, K, R, stride):
+    plain = _case("conv2d_batch_norm_add_relu", N, H, C, K, R, stride, 1)
+    padding = R // 2
+    P = (H + 2 * padding - R) // stride + 1
+    y = N * P * P * K
+    gradients = plain.elements["dgrad"] + plain.elements["wgrad"]
+    numbers, _ = plain.extra["dgrad"]
+
+    def run(F, x, w, gamma, beta, residual):
+        numbers = dict(stride=stride, padding=padding)
+        how = dict(training=True, activation="relu", residual=residual)
+        return F.conv2d_batch_norm(x, w, None, None, gamma, beta, **numbers, **how)
+
+    def torch(F, x, w, gamma, beta, residual):
+        x, w, residual = (a.permute(0, 3, 1, 2) for a in (x, w, residual))
+        y = F.conv2d(x, w, stride=stride, padding=padding)
+        y = F.batch_norm(y, None, None, gamma, beta, training=True)
+        return F.relu(y + residual).permute(0, 2, 3, 1)
+
+    return dataclasses.replace(
+        plain,
+        run=run,
+        torch=torch,
+        inputs=lambda: [
+            *plain.inputs(),
+            1 + normal(K, scale=0.1),
+            normal(K, scale=0.1, start=3),
+            normal(N, P, P, K, start=5),
+        ],
+        elements={
+            "forward": plain.elements["forward"] + 3 * y + 2 * K,
+            "backward": gradients + 7 * y + 3 * K,
+        },
+        fixed={"forward": 16 * K, "backward": 16 * K},
+        extra={
+            "forward": (0, 32 * K * -(-N * P * P // 64) + 16 * K),
+            "backward": (numbers + 3 * K, 32 * K + 48 * K),
+        },
+        flops={
+            "forward": plain.flops["forward"] + 5 * y,
+            "backward": 2 * plain.flops["forward"] + 8 * y,
+        },
     )
 
 

@@ -8,7 +8,7 @@ bytes  layer_norm, rms_norm  forward (2 n + weights) sizeof(T), backward 3 n and
        statistics            8 bytes each
        group_norm            the same, with statistics of each of N samples and G groups
        the kernels' own      partial sums of dw and db, 16 P C, P teams;  down columns, of one
-                             split: moments 48 N C and statistics again 16 N G, backward sums
+                             split: moments 32 N C and statistics again 16 N G, backward sums
                              32 N C, means and statistics again 48 N G, and w again, or with relu w
                              three times and b twice
                              csrc/kernels/norm/row_norm_*.cu, group_*.cu
@@ -157,7 +157,7 @@ def _columns(op, shape, words, run, torch, samples, groups, activation=None):
         elements={"forward": 3 * n + 2 * C, "backward": 5 * n + 3 * C},
         fixed={"forward": 16 * statistics, "backward": 16 * statistics},
         extra={
-            "forward": (0, 48 * columns + 16 * statistics),
+            "forward": (0, 32 * columns + 16 * statistics),
             "backward": (4 * C if activation else C, 32 * columns + 48 * statistics),
         },
         flops={"forward": 5 * n, "backward": 8 * n},
