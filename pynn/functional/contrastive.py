@@ -16,12 +16,15 @@ def contrastive_loss(x, y, target, margin=1.0, reduction="mean"):
     target  (...)     0 or 1, bools, integers or floats
     returns () or (...), f32 or wider; equal vectors have no gradient
 
-    Raises ValueError for other targets or shapes that do not fit, TypeError for dtypes.
+    Raises ValueError for other targets, a negative margin or shapes that do not fit, TypeError for
+    dtypes.
     Hadsell, Chopra, LeCun 2006, "Dimensionality reduction by learning an invariant mapping".
     """
     op = "contrastive_loss"
     one_of(op, reduction)
-    x, y = pair(op, x, y, ndim=1)
+    x, y = pair(op, x, y, 1, "y")
+    if not margin >= 0:
+        raise ValueError(f"[{op}] margin: expected a number >= 0, got {margin}")
     d = pairwise_distance(x, y, eps=0.0)
     _, target = pair(op, d, target)
     alike = target.data.astype(d.dtype)

@@ -70,7 +70,7 @@ def pairwise_distance(x, y, p=2.0, eps=1e-6):
     """
     if not p >= 1:
         raise ValueError(f"[pairwise_distance] p: expected a number >= 1, got {p}")
-    x, y = pair("pairwise_distance", x, y, ndim=1)
+    x, y = pair("pairwise_distance", x, y, 1, "y")
     d = _wide(x) - _wide(y) + eps
     if p == 2:
         return Length()(d)
@@ -87,14 +87,19 @@ def triplet_margin_loss(
     swap  take the distance of positive and negative where it is the shorter
     returns () or (...), f32 or wider
 
-    Raises ValueError if the shapes differ, TypeError for dtypes.
+    Raises ValueError if the shapes differ or unless margin > 0, TypeError for dtypes.
     Schroff et al. 2015, arXiv:1503.03832; swap: Balntas et al. 2016.
     """
+    op = "triplet_margin_loss"
+    if not margin > 0:
+        raise ValueError(f"[{op}] margin: expected a positive number, got {margin}")
+    for name, other in (("positive", positive), ("negative", negative)):
+        pair(op, anchor, other, 1, name)
     near = pairwise_distance(anchor, positive, p, eps)
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = minimum(far, pairwise_distance(positive, negative, p, eps))
-    return _reduced("triplet_margin_loss", relu(near - far + margin), reduction)
+    return _reduced(op, relu(near - far + margin), reduction)
 
 
 def cosine_similarity(x, y, eps=1e-8):
@@ -105,7 +110,7 @@ def cosine_similarity(x, y, eps=1e-8):
 
     Raises ValueError if the shapes differ, TypeError for dtypes.
     """
-    x, y = (_wide(t) for t in pair("cosine_similarity", x, y, ndim=1))
+    x, y = (_wide(t) for t in pair("cosine_similarity", x, y, 1, "y"))
     x, y = (t / maximum(Length()(t), eps).unsqueeze(-1) for t in (x, y))
     return reduce.sum(x * y, -1)
 

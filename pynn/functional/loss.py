@@ -483,17 +483,19 @@ def one_of(op, reduction, allowed=("mean", "sum", "none")):
     return reduction
 
 
-def pair(op, x, target, ndim=0):
-    """x and target as tensors of one shape on one device, x of a float dtype."""
+def pair(op, x, target, ndim=0, name="target"):
+    """x and target, or what errors call it, as tensors of one shape on one device, x of a float
+    dtype.
+    """
     float_input(op, x)
     if not isinstance(target, Tensor):
         target = Tensor(target, device=x.device)
     if target.shape != x.shape:
-        raise ValueError(f"[{op}] target: expected x's shape {x.shape}, got {target.shape}")
+        raise ValueError(f"[{op}] {name}: expected x's shape {x.shape}, got {target.shape}")
     if x.ndim < ndim:
         raise ValueError(f"[{op}] x: expected at least {ndim} axis, got shape {x.shape}")
     if target.device != x.device:
-        raise ValueError(f"[{op}] target: expected x's device {x.device}, got {target.device}")
+        raise ValueError(f"[{op}] {name}: expected x's device {x.device}, got {target.device}")
     return x, target
 
 

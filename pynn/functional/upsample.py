@@ -172,8 +172,8 @@ def pixel_shuffle(x, upscale_factor):
 
     Raises ValueError unless r divides the channels so.  Shi et al. 2016, arXiv:1609.05158.
     """
-    r = upscale_factor
-    if x.ndim != 4 or r < 1 or x.shape[3] % (r * r):
+    r = _factor("pixel_shuffle", "upscale_factor", upscale_factor)
+    if x.ndim != 4 or x.shape[3] % (r * r):
         raise ValueError(
             f"[pixel_shuffle] x: expected shape (N, H, W, C r^2) for r = {r}, got {x.shape}"
         )
@@ -187,11 +187,17 @@ def pixel_unshuffle(x, downscale_factor):
 
     Raises ValueError unless r divides both lengths.
     """
-    r = downscale_factor
-    if x.ndim != 4 or r < 1 or x.shape[1] % r or x.shape[2] % r:
+    r = _factor("pixel_unshuffle", "downscale_factor", downscale_factor)
+    if x.ndim != 4 or x.shape[1] % r or x.shape[2] % r:
         raise ValueError(
             f"[pixel_unshuffle] x: expected shape (N, r H, r W, C) for r = {r}, got {x.shape}"
         )
     N, H, W, C = x.shape[0], x.shape[1] // r, x.shape[2] // r, x.shape[3]
     y = permute(reshape(x, N, H, r, W, r, C), 0, 1, 3, 5, 2, 4)
     return reshape(y, N, H, W, C * r * r)
+
+
+def _factor(op, name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"[{op}] {name}: expected an int of at least 1, got {value!r}")
+    return int(value)

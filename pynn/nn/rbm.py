@@ -78,7 +78,12 @@ class RBM(Module):
 
         The loss's gradient is CD-k: statistics of the model minus those of the data. The loss is no
         measure of progress: the error of `reconstruct` is one.
+
+        Raises ValueError unless v is in [0, 1].
         """
+        wrong = ~((v.data >= 0) & (v.data <= 1))
+        if wrong.any():
+            raise ValueError(f"[RBM] v: expected numbers in [0, 1], got {float(v.data[wrong][0])}")
         sampled = self.gibbs(v.detach() if chain is None else chain.detach(), k)
         return self.free_energy(v).mean() - self.free_energy(sampled).mean(), sampled
 

@@ -12,6 +12,7 @@ import pynn.functional as F
 from pynn.nn import init
 from pynn.nn.linear import check_sizes, empty
 from pynn.nn.module import Module
+from pynn.tensor import Tensor
 
 
 class _Recurrent(Module):
@@ -111,11 +112,7 @@ class _Recurrent(Module):
         count = len(self.parts())
         if hx is None:
             return [[None] * count] * self.states
-        given = (hx,) if self.states == 1 else hx
-        if not isinstance(given, (tuple, list)) or len(given) != self.states:
-            raise ValueError(
-                f"[{type(self).__name__}] hx: expected a pair (h, c), got {type(hx).__name__}"
-            )
+        given = _states(self, hx)
         wanted = (count, N, self.hidden_size)
         for name, state in zip("hc", given, strict=False):
             if state.shape != wanted:
@@ -123,6 +120,18 @@ class _Recurrent(Module):
                     f"[{type(self).__name__}] {name}: expected shape {wanted}, got {state.shape}"
                 )
         return given
+
+
+def _states(module, hx):
+    """(h,) or (h, c), as the module has it."""
+    given = (hx,) if module.states == 1 else hx
+    pair = isinstance(given, (tuple, list)) and len(given) == module.states
+    if not pair or not all(isinstance(state, Tensor) for state in given):
+        wanted = "a tensor h" if module.states == 1 else "a pair (h, c)"
+        raise ValueError(
+            f"[{type(module).__name__}] hx: expected {wanted}, got {type(hx).__name__}"
+        )
+    return given
 
 
 class RNN(_Recurrent):
@@ -212,7 +221,7 @@ class _Cell(Module):
             )
         if alone:
             x, hx = x.unsqueeze(0), _each(hx, lambda s: s.unsqueeze(0))
-        states = [None] * self.states if hx is None else hx if self.states == 2 else (hx,)
+        states = [None] * self.states if hx is None else _states(self, hx)
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
         _, *last = self.op(x.unsqueeze(0), *states, *weights, batch_first=False)
         if alone:

@@ -106,5 +106,7 @@ def test_errors_name_what_was_expected_and_got():
         F.contrastive_loss(x, x, [1, -1])
     with pytest.raises(ValueError, match=r"\[contrastive_loss\] target: expected x's shape \(2,\)"):
         F.contrastive_loss(x, x, [1])
+    with pytest.raises(ValueError, match=r"\[contrastive_loss\] margin: expected a number >= 0"):
+        F.contrastive_loss(x, x, [1, 0], margin=-1)
     with pytest.raises(TypeError, match=r"\[gradient_reversal\] expected a float dtype, got int64"):
         F.gradient_reversal(pynn.tensor([1]))

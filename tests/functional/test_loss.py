@@ -316,6 +316,12 @@ def test_errors_name_what_was_expected_and_got():
          lambda: F.binary_cross_entropy_with_logits(x, [0, 1, 1], weight=[1.0, 2.0])),
         (ValueError, r"pos_weight: expected a shape that broadcasts to \(3,\), got \(3, 3\)",
          lambda: F.binary_cross_entropy_with_logits(x, x, pos_weight=np.ones((3, 3)))),
+        (ValueError, r"\[triplet_margin_loss\] negative: expected x's shape \(3, 1\), got \(3,\)",
+         lambda: F.triplet_margin_loss(column, column, x)),
+        (ValueError, r"\[triplet_margin_loss\] margin: expected a positive number, got 0",
+         lambda: F.triplet_margin_loss(column, column, column, margin=0)),
+        (ValueError, r"\[cosine_similarity\] y: expected x's shape \(3, 1\), got \(3,\)",
+         lambda: F.cosine_similarity(column, x)),
         (ValueError, r"\[pairwise_distance\] p: expected a number >= 1, got 0",
          lambda: F.pairwise_distance(x, x, p=0)),
     ]  # fmt: skip

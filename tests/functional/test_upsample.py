@@ -87,6 +87,10 @@ def test_errors_name_what_was_expected_and_got():
          lambda: F.interpolate(x, scale_factor=0.1)),
         (r"\[pixel_shuffle\] x: expected shape \(N, H, W, C r\^2\) for r = 2, got \(2, 4, 4, 3\)",
          lambda: F.pixel_shuffle(x, 2)),
+        (r"\[pixel_shuffle\] upscale_factor: expected an int of at least 1, got 2\.0",
+         lambda: F.pixel_shuffle(x, 2.0)),
+        (r"\[pixel_unshuffle\] downscale_factor: expected an int of at least 1, got 0",
+         lambda: F.pixel_unshuffle(x, 0)),
         (r"\[pixel_unshuffle\] x: expected shape \(N, r H, r W, C\) for r = 3, got",
          lambda: F.pixel_unshuffle(x, 3)),
     ]  # fmt: skip

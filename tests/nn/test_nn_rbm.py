@@ -114,6 +114,11 @@ def test_errors_name_what_was_expected_and_got():
         rbm.visible_probabilities(pynn.zeros(2, 4))
     with pytest.raises(ValueError, match=r"\[RBM\] steps: expected an int of at least 1, got 0"):
         rbm.gibbs(pynn.zeros(2, 4), 0)
+    for value in (1.5, -0.25, float("nan")):
+        with pytest.raises(
+            ValueError, match=rf"\[RBM\] v: expected numbers in \[0, 1\], got {value}"
+        ):
+            rbm.contrastive_divergence(pynn.full((2, 4), value))
 
 
 @pytest.mark.oracle

@@ -183,6 +183,11 @@ def test_errors_name_what_was_expected_and_got():
         layer(pynn.zeros(2, 5, 3), (pynn.zeros(1, 2, 4), pynn.zeros(1, 2, 4)))
     with pytest.raises(ValueError, match=r"\[LSTM\] hx: expected a pair \(h, c\), got Tensor"):
         layer(pynn.zeros(2, 5, 3), pynn.zeros(2, 2, 4))
+    pair = pynn.zeros(1, 2, 4), pynn.zeros(1, 2, 4)
+    with pytest.raises(ValueError, match=r"\[GRU\] hx: expected a tensor h, got tuple"):
+        nn.GRU(3, 4)(pynn.zeros(2, 5, 3), pair)
+    with pytest.raises(ValueError, match=r"\[LSTMCell\] hx: expected a pair \(h, c\), got Tensor"):
+        nn.LSTMCell(3, 4)(pynn.zeros(2, 3), pynn.zeros(2, 4))
     with pytest.raises(ValueError, match=r"\[GRUCell\] x: expected shape \(N, 3\), got \(2, 4\)"):
         nn.GRUCell(3, 4)(pynn.zeros(2, 4))
     with pytest.raises(ValueError, match=r"\[GRU\] hidden_size: expected an int of at least 1"):
