@@ -80,6 +80,7 @@ from pynn.functional.distance import (
 from pynn.functional.dropout import alpha_dropout, dropout, dropout2d
 from pynn.functional.einsum import einsum
 from pynn.functional.embedding import embedding, one_hot
+from pynn.functional.fp8 import fp8_linear
 from pynn.functional.linear import feed_forward, linear, matmul
 from pynn.functional.loss import (
     arctan_loss,

@@ -54,6 +54,16 @@ def multiply_differentiate(a, b, z, d, layout, activation):
     )  # fmt: skip
 
 
+def multiply_fp8(a, b, scale_a, scale_b, d, amax, formats, bias=None):
+    """d = scale_a scale_b a b^T + bias of the bytes a (M, K) and b (N, K); amax is raised to the
+    greatest |d|. formats: of a and b, 0 for e4m3, 1 for e5m2.
+    """
+    native.gemm_fp8(
+        a, b, nothing(array_module(d)) if bias is None else bias, scale_a, scale_b, d, amax,
+        _workspace(a, d, NT), formats, kernels.preferred("gemm"),
+    )  # fmt: skip
+
+
 def _tf32():
     return kernels.get_float32_matmul_precision() == "tf32"
 

@@ -23,6 +23,7 @@ COMPOSED = {
 
 UNCOUNTED = {  # launchers that no case runs, and why
     "gemm_model": "asks the cost model, and moves nothing",
+    "gemm_fp8": "takes bytes, and the cases bring floats",
 }
 
 

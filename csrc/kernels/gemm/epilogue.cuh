@@ -5,7 +5,10 @@
 //   derivative   D = v f'(Z)                 what a layer sends to the one before it; relu: Z may
 //                                            be its output
 //
-//   line sums    S = sum over k of A          of TN: where A is dy, the gradient of a bias
+//   line sums    S = sum over k of A         of TN: where A is dy, the gradient of a bias
+//   scaled       v = s_a s_b sum of A B + ...   s_a, s_b f32 in memory: what fp8 was divided by
+//   greatest     amax = max(amax, |D|)       of fp8; the same bits in any order, since positive floats
+//                                            are in the order of their bits, NaN above all
 //
 //   D, Z, residual (rows, N) row-major, bias (N) and S (rows) of one dtype: f32 | f16 | bf16, or
 //   f64 without f and S;  v in f32 (f64 for f64), f of the unrounded v, one rounding
@@ -36,6 +39,9 @@ struct Epilogue {
   void const* bias;      // null: none
   void const* residual;  // null: none
   void* sums;            // null: not wanted
+  float const* scale_a;  // null: none
+  float const* scale_b;
+  unsigned* amax;  // null: not wanted; the bits of an f32
   int64_t N;
   int64_t ld;  // elements from one row of D to the next: N, or more where others lie between
   DType dtype;
@@ -159,13 +165,43 @@ __device__ inline void with_dtype(DType dtype, F&& f) {
   }
 }
 
+// 1, or what A and B were divided by.
+__device__ inline float scale(Epilogue const& e) {
+  return e.scale_a == nullptr ? 1.f : *e.scale_a * *e.scale_b;
+}
+
+// The greatest |x|, as bits.
+__device__ inline unsigned greatest(unsigned most, float x) {
+  return max(most, __float_as_uint(fabsf(x)));
+}
+
+// The same with elements n ... of a row of D, if amax is wanted.
+template <int W>
+__device__ inline unsigned greatest(Epilogue const& e, int64_t n, Vec<float, W> const& v,
+                                    unsigned most) {
+  if (e.amax == nullptr) return most;
+#pragma unroll
+  for (int i = 0; i < W; ++i) most = n + i < e.N ? greatest(most, v.at[i]) : most;
+  return most;
+}
+
+// Adds to amax the greatest that each lane has met. By a whole warp.
+__device__ inline void finish_amax(Epilogue const& e, unsigned most) {
+  if (e.amax == nullptr) return;
+  most = __reduce_max_sync(0xFFFFFFFF, most);
+  if (threadIdx.x % 32 == 0) atomicMax(e.amax, most);
+}
+
 // Finishes elements n ... n + W - 1 of a row of D, n a multiple of W; returns them as they are stored.
 template <int W>
-__device__ inline Vec<float, W> finish(Epilogue const& e, int64_t row, int64_t n,
-                                       Vec<float, W> v) {
+__device__ inline Vec<float, W> finish(Epilogue const& e, int64_t row, int64_t n, Vec<float, W> v) {
   if (n >= e.N) return v;
   int const count = static_cast<int>(min(int64_t{W}, e.N - n));
   int64_t const at = row * e.ld + n;
+  if (e.scale_a != nullptr) {
+#pragma unroll
+    for (int i = 0; i < W; ++i) v.at[i] *= scale(e);
+  }
   with_dtype(e.dtype, [&]<typename T>(T*) {
     if (e.bias != nullptr) add_piece(static_cast<T const*>(e.bias) + n, count, e.aligned, v);
     if (e.residual != nullptr) {
@@ -199,6 +235,10 @@ __device__ inline Vec<float, W> finish(Epilogue const& e, int64_t row, int64_t n
 // or none.
 template <typename T, int SIZE>
 __device__ inline void finish_fragment(Epilogue const& e, int64_t n, float (&v)[SIZE]) {
+  if (e.scale_a != nullptr) {
+#pragma unroll
+    for (int i = 0; i < SIZE; ++i) v[i] *= scale(e);
+  }
   if (e.bias != nullptr) {
     T const* const bias = static_cast<T const*>(e.bias) + n;
 #pragma unroll

@@ -4,8 +4,10 @@
 //   gemm_sums   D = A^T B,  sums = the column sums of A: a weight's gradient and a bias's
 //   gemm_act    D = f(A B + bias),  Z = A B + bias where asked for
 //   gemm_dact   D = (A B) f'(Z)
+//   gemm_fp8    D = s_a s_b A B^T + bias,  amax = max(amax, |D|)
 //
 //   a, b of one dtype f32 | f16 | bf16 (gemm: f64 too);  d, z, bias of one dtype, a's or f32
+//   fp8: a, b u8 in format e4m3 or e5m2 each;  d, bias f32 | f16 | bf16;  s_a, s_b, amax one f32
 //   layout 0 NT, 1 NN, 2 TN (gemm.cuh); a and b are matrices, or batches of them with one or two
 //   leading axes: of d's length, or 1 where the operand is broadcast
 //
@@ -51,6 +53,7 @@ __global__ void __launch_bounds__(SUM_THREADS)
   int64_t const across = (e.N + SUM_WIDTH - 1) / SUM_WIDTH;
   int64_t const all = rows * across;
   int64_t const step = int64_t{gridDim.x} * SUM_THREADS;
+  unsigned most = 0;
   for (int64_t i = int64_t{blockIdx.x} * SUM_THREADS + threadIdx.x; i < all; i += step) {
     int64_t const row = i / across;
     int64_t const n = i % across * SUM_WIDTH;
@@ -62,8 +65,9 @@ __global__ void __launch_bounds__(SUM_THREADS)
 #pragma unroll
       for (int j = 0; j < SUM_WIDTH; ++j) sum.at[j] += part.at[j];
     }
-    finish(e, row, n, sum);
+    most = greatest(e, n, finish(e, row, n, sum), most);
   }
+  finish_amax(e, most);
 
   if (e.sums == nullptr) return;
   float const* const lines = parts + splits * rows * e.N;
@@ -141,7 +145,8 @@ void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice, bool
   bool const bf16 = dtype == DType::bf16;
   switch (choice.rung) {
     case Rung::simt:
-      return gemm_simt(stream, dtype, p, choice.tile);
+      return dtype == DType::u8 ? gemm_simt_fp8(stream, p)
+                                : gemm_simt(stream, dtype, p, choice.tile);
     case Rung::sm80:
       if (!is_half(dtype)) {
         return tf32 ? gemm_sm80_tf32(stream, p, choice.tile)
@@ -149,7 +154,8 @@ void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice, bool
       }
       return bf16 ? gemm_sm80_bf16(stream, p, choice.tile) : gemm_sm80_f16(stream, p, choice.tile);
     case Rung::sm90:
-      if (!is_half(dtype)) return gemm_sm90_tf32(stream, p, choice.tile);
+      if (dtype == DType::u8) return gemm_sm90_fp8(stream, p, choice.tile);
+      if (dtype == DType::f32) return gemm_sm90_tf32(stream, p, choice.tile);
       return bf16 ? gemm_sm90_bf16(stream, p, choice.tile) : gemm_sm90_f16(stream, p, choice.tile);
   }
 }
@@ -207,7 +213,11 @@ Problem problem(Arguments const& x) {
   expect_ndim(x.op, "a", x.a, x.d.ndim);
   expect_ndim(x.op, "b", x.b, x.d.ndim);
   expect_dtype(x.op, "b", x.b, x.a.dtype);
-  if (x.d.dtype != DType::f32) expect_dtype(x.op, "d", x.d, x.a.dtype);
+  bool const fp8 = x.a.dtype == DType::u8;
+  if (fp8 && x.d.dtype != DType::f32 && !is_half(x.d.dtype)) {
+    throw TypeError(message(x.op, "d", "float32, float16 or bfloat16", x.d.dtype));
+  }
+  if (!fp8 && x.d.dtype != DType::f32) expect_dtype(x.op, "d", x.d, x.a.dtype);
   expect_dtype(x.op, "workspace", x.workspace, DType::f32);
 
   auto const layout = static_cast<Layout>(x.layout);
@@ -325,6 +335,32 @@ void gemm_dact(cudaStream_t stream, Array a, Array b, Array z, Out d, Out worksp
 }
 PYNN_EXPORT(gemm_dact,
             "(a, b, z, d, workspace, layout, activation, variant, tf32)  d = (a b) f'(z)");
+
+// amax: f32 of size 1, or of size 0 for none; what it holds is raised.
+void gemm_fp8(cudaStream_t stream, Array a, Array b, Array bias, Array scale_a, Array scale_b,
+              Out d, Out amax, Out workspace, Pair formats, int64_t variant) {
+  Arguments const x{"gemm_fp8", a, b, d, workspace, int64_t{0}, variant, false};
+  expect_dtype(x.op, "a", a, DType::u8);
+  auto const known = [](int64_t format) { return format == 0 || format == 1; };
+  expect(known(formats.h) && known(formats.w), x.op, "formats",
+         "0 (e4m3) or 1 (e5m2) of a and of b", show(formats.h) + " and " + show(formats.w));
+  Problem p = problem(x);
+  add_bias(x, bias, p);
+  for (auto const& [name, scale] : {std::pair{"scale_a", scale_a}, {"scale_b", scale_b}}) {
+    expect(scale.size() == 1, x.op, name, "a size of 1", scale.shape());
+    expect_dtype(x.op, name, scale, DType::f32);
+  }
+  expect(amax.size() <= 1, x.op, "amax", "a size of 1, or 0 for none", amax.shape());
+  expect_dtype(x.op, "amax", amax, DType::f32);
+  p.formats = {static_cast<Fp8>(formats.h), static_cast<Fp8>(formats.w)};
+  p.epilogue.scale_a = scale_a.data<float>();
+  p.epilogue.scale_b = scale_b.data<float>();
+  if (amax.size() == 1) p.epilogue.amax = static_cast<unsigned*>(amax.ptr);
+  run(stream, x, p);
+}
+PYNN_EXPORT(gemm_fp8,
+            "(a, b, bias, scale_a, scale_b, d, amax, workspace, formats, variant)  "
+            "d = scale_a scale_b a b^T + bias, amax = max(amax, |d|)");
 
 #ifdef PYNN_SIM
 

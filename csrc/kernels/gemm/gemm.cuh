@@ -65,6 +65,15 @@ struct Piece {
   bool inside;
 };
 
+// What the bytes of an operand of fp8 mean.
+enum class Fp8 : int64_t { e4m3, e5m2 };
+
+struct Formats {
+  Fp8 a;
+  Fp8 b;
+  bool operator==(Formats const&) const = default;
+};
+
 struct Problem {
   Operand A;
   Operand B;
@@ -74,6 +83,7 @@ struct Problem {
   int64_t batch;
   int64_t inner;  // matrices of the inner batch axis
   int splits;
+  Formats formats;  // of fp8 alone
   Epilogue epilogue;
 };
 

@@ -1,6 +1,7 @@
 // gemm_simt.cuh — D = epilogue(A B), one multiply-add at a time: any GPU, shape and alignment.
 //
-//   T = f32 | f16 | bf16 with f32 sums, f64 with f64 sums;  NT, NN, TN;  any M, N, K
+//   T = f32 | f16 | bf16 | fp8 with f32 sums, f64 with f64 sums;  NT, NN, TN;  any M, N, K
+//   fp8: A and B may be of different formats; amax is brought
 //
 //   grid    one CTA per piece of work (gemm.cuh)
 //   CTA     256 threads as 16 x 16, a TILE x TILE tile of D           n0 ──► TILE
@@ -31,6 +32,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "common/shared.cuh"
 #include "common/vec.cuh"
@@ -138,6 +140,9 @@ struct SimtSource {
   __device__ void advance() { corner += step; }
 };
 
+template <class Source>
+using ElementOf = std::remove_cvref_t<decltype(*std::declval<Source const&>().at(0, 0).from)>;
+
 // The sums of one thread, in vectors of neighbours along n, and where they lie in the tile.
 template <typename T, int WIDTH, int TILE>
 struct SimtSums {
@@ -159,8 +164,8 @@ struct SimtSums {
   __device__ void multiply(Smem& smem, SourceA& source_a, SourceB& source_b, int64_t left) {
     Vec<V, VEC> part[PIECES][VEC][PIECES] = {};
     auto& sums = PART > 0 ? part : at;
-    SimtTile<T, WIDTH, TILE> a;
-    SimtTile<T, WIDTH, TILE> b;
+    SimtTile<ElementOf<SourceA>, WIDTH, TILE> a;
+    SimtTile<ElementOf<SourceB>, WIDTH, TILE> b;
     auto const fetch = [&] {
       int const ks = static_cast<int>(min(int64_t{BK}, left));
       a.fetch(source_a, ks);
@@ -253,7 +258,7 @@ inline constexpr int SIMT_CTAS = sizeof(T) == 8 ? 1
                                  : WIDTH < 4    ? 2
                                                 : 3;
 
-template <typename T, int WIDTH, int TILE>
+template <typename T, int WIDTH, int TILE, typename T_B = T>
 __global__ void __launch_bounds__(SIMT_THREADS, SIMT_CTAS<T, WIDTH, TILE>)
     gemm_simt_kernel(__grid_constant__ Problem const p) {
   using Sums = SimtSums<T, WIDTH, TILE>;
@@ -263,12 +268,20 @@ __global__ void __launch_bounds__(SIMT_THREADS, SIMT_CTAS<T, WIDTH, TILE>)
   for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
     Work const work = find_work<TILE, TILE, Sums::BK>(p, index);
     SimtSource<T, WIDTH, TILE> a(p.A, p, work, work.m0, p.M);
-    SimtSource<T, WIDTH, TILE> b(p.B, p, work, work.n0, p.N);
+    SimtSource<T_B, WIDTH, TILE> b(p.B, p, work, work.n0, p.N);
     Sums sums;
     sums.multiply(smem, a, b, work.k1 - work.k0);
+    [[maybe_unused]] unsigned most = 0;
     sums.each(smem, [&](int m, int n, auto const& v) {
-      if (work.m0 + m < p.M) finish(p.epilogue, work.row + m, work.n0 + n, v);
+      if (work.m0 + m >= p.M) return;
+      if constexpr (sizeof(T) == 1) {
+        auto const stored = finish(p.epilogue, work.row + m, work.n0 + n, v);
+        most = greatest(p.epilogue, work.n0 + n, stored, most);
+      } else {
+        finish(p.epilogue, work.row + m, work.n0 + n, v);
+      }
     });
+    if constexpr (sizeof(T) == 1) finish_amax(p.epilogue, most);
   }
 }
 

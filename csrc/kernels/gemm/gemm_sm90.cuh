@@ -1,8 +1,8 @@
 // gemm_sm90.cuh — D = epilogue(A B) on Hopper: matrices by TMA boxes into mainloop_sm90.cuh.
 //
 //   T = f16 | bf16, f32 sums;  NT, NN, TN;  any M, N, K >= 1 below 2^31;  or NT of tf32, to which
-//   TMA rounds f32 on its way
-//   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4); edges become zeros
+//   TMA rounds f32 on its way, or of fp8, e4m3 or e5m2, with D of 16 bits or f32
+//   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4, fp8: 16); edges become zeros
 //
 //   tiles, ring and roles: mainloop_sm90.cuh;  order of the work, split-K: gemm.cuh
 //
@@ -28,7 +28,7 @@ struct GemmPlan {
   static constexpr int BM = sm90::Sizes<TILE>::CLUSTER_BM;
   static constexpr int BK = sm90::BK_OF<T>;
   static constexpr bool SUMS_A = A == Major::MN;
-  static constexpr bool BOXES = sizeof(T) == 2;
+  static constexpr bool BOXES = sizeof(T) <= 2;
 
   struct Work : gemm::Work {
     int steps;
@@ -54,7 +54,7 @@ struct GemmPlan {
 
   __device__ Epilogue const& epilogue() const { return p.epilogue; }
 
-  // Whether D is of T, lies as TMA asks, and is all that the epilogue reads or writes but a bias; f
+  // Whether D is of 16 bits, lies as TMA asks, and is all that the epilogue reads or writes but a bias; f
   // other than relu would be spelled out for each register of a box.
   __host__ __device__ bool stores() const {
     Epilogue const& e = p.epilogue;
@@ -158,19 +158,19 @@ TensorMap map_operand(Operand const& operand, int64_t mn, int64_t k, int64_t inn
   return tensor_map_tiled(t);
 }
 
-// D as (columns, rows, batch), in boxes of 16 rows x 128 bytes.
-template <typename T>
-TensorMap map_result(Problem const& p) {
+// D, of 16 bits, as (columns, rows, batch) in boxes of 16 rows x 128 bytes.
+inline TensorMap map_result(Problem const& p) {
   TiledTensor t{};
-  t.dtype = sm90::MAP_DTYPE<T>;
+  t.dtype =
+      p.epilogue.dtype == DType::f16 ? sm90::MAP_DTYPE<__half> : sm90::MAP_DTYPE<__nv_bfloat16>;
   t.rank = 3;
   t.address = p.epilogue.d;
   t.dims[0] = p.N;
   t.dims[1] = p.M;
   t.dims[2] = p.batch;
-  t.strides[0] = p.epilogue.ld * sizeof(T);
+  t.strides[0] = p.epilogue.ld * 2;
   t.strides[1] = t.strides[0] * t.dims[1];
-  t.box[0] = sm90::LINE / sizeof(T);
+  t.box[0] = sm90::LINE / 2;
   t.box[1] = 16;
   t.box[2] = 1;
   t.swizzle = CU_TENSOR_MAP_SWIZZLE_128B;
@@ -185,7 +185,7 @@ void launch_sm90(cudaStream_t stream, Problem const& p) {
                                map_operand<T>(p.B, p.N, p.K, p.inner, p.batch, B_LINES),
                                {},
                                p};
-  if (plan.stores()) plan.map_d = map_result<T>(p);
+  if (plan.stores()) plan.map_d = map_result(p);
   sm90::launch_plan(gemm_sm90_kernel<T, A, B, TILE>, stream, plan);
 }
 

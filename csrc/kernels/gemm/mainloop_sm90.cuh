@@ -1,7 +1,7 @@
 // mainloop_sm90.cuh — products on Hopper: TMA fills a ring, two warpgroups multiply by wgmma.
 //
-//   D = epilogue(A B), T = f16 | bf16 | tf32 (K-major), f32 sums. Which product it is, where A and B
-//   come from and where D goes is said by a plan; a kernel is one plan, and multiply<T>(plan) by
+//   D = epilogue(A B), T = f16 | bf16, or K-major tf32 | e4m3 | e5m2, f32 sums. Which product it is,
+//   where A and B come from and where D goes is said by a plan; a kernel is one plan, and multiply<T>(plan) by
 //   every thread.
 //
 //   grid     persistent: one CTA per multiprocessor, each takes pieces of work in turn
@@ -15,7 +15,7 @@
 //              0, 1  consumers, 64 x BN of D each, BN/2 sums           └────────────┘
 //              2     one thread of it produces, with 40 registers
 //
-//   stage    A 128 x 64 and B BN x 64 (128 bytes of K: 64, tf32 32), 128-byte swizzle of TMA
+//   stage    A 128 x 64 and B BN x 64 (128 bytes of K: 64, tf32 32, fp8 128), 128-byte swizzle of TMA
 //              K-major   lines of k, 8 to an atom of 1024 bytes       K + 16: 32 bytes on
 //              MN-major  boxes of 64 m or n x 64 k, 8 KB each         K + 16: 2048 bytes on
 //            wgmma reads both majors of 16 bits: no operand is turned
@@ -267,6 +267,7 @@ __device__ inline void finish_rows(PLAN const& plan, typename PLAN::Work const& 
   constexpr int SLABS = PLAN::Tile::BN / S::SLAB;
   constexpr int WIDTH = 4;
   constexpr int ACROSS = S::SLAB / WIDTH;
+  unsigned most = 0;
   int const lane = static_cast<int>(threadIdx.x) % 32;
   int const column = lane % ACROSS * WIDTH;
   int64_t const own_row = plan.row(work, first + lane % 16);
@@ -292,12 +293,15 @@ __device__ inline void finish_rows(PLAN const& plan, typename PLAN::Work const& 
       int64_t const row = __shfl_sync(EVERY_LANE, own_row, r);
       if (row >= 0) {
         Vec<float, WIDTH> const sums_here = load_vec<WIDTH>(staged + r * S::PITCH + column);
-        moments.add(finish(plan.epilogue(), row, n, sums_here));
+        Vec<float, WIDTH> const stored = finish(plan.epilogue(), row, n, sums_here);
+        moments.add(stored);
+        most = greatest(plan.epilogue(), n, stored, most);
       }
     }
     __syncwarp();
     moments.put(plan, work, slab * S::SLAB);
   }
+  finish_amax(plan.epilogue(), most);
 }
 
 // Two numbers, rounded, as one word.
@@ -325,6 +329,8 @@ __device__ inline void store_rows(PLAN const& plan, typename PLAN::Work const& w
   if (plan.row(work, first) < 0) return;
   int const lane = static_cast<int>(threadIdx.x) % 32;
   uint32_t const line = (lane % 8 + lane / 8 % 2 * 8) * LINE;
+  Epilogue const& e = plan.epilogue();
+  unsigned most = 0;
 #pragma unroll 1
   for (int slab = 0; slab < SLABS; ++slab) {
     float v[COLUMNS / 2];
@@ -334,7 +340,16 @@ __device__ inline void store_rows(PLAN const& plan, typename PLAN::Work const& w
 #pragma unroll
       for (int i = 0; i < COLUMNS / 2; ++i) v[i] = sums[s * (COLUMNS / 2) + i];
     }
-    finish_fragment<T>(plan.epilogue(), plan.column(work, slab * COLUMNS) + lane % 4 * 2, v);
+    int64_t const n = plan.column(work, slab * COLUMNS) + lane % 4 * 2;
+    finish_fragment<T>(e, n, v);
+    if (e.amax != nullptr) {
+      bool const inside[] = {plan.row(work, first + lane / 4) >= 0,
+                             plan.row(work, first + lane / 4 + 8) >= 0};
+#pragma unroll
+      for (int i = 0; i < COLUMNS / 2; ++i) {
+        if (inside[i / 2 % 2] && n + i / 4 * 8 < e.N) most = greatest(most, v[i]);
+      }
+    }
 
     // wait until the box was read
     uint32_t const box = boxes + slab % S::BOXES * 2 * ATOM;
@@ -357,6 +372,7 @@ __device__ inline void store_rows(PLAN const& plan, typename PLAN::Work const& w
       ptx::cp_async_bulk_commit_group();
     }
   }
+  finish_amax(e, __float_as_uint(static_cast<float>(static_cast<T>(__uint_as_float(most)))));
 }
 
 // The sums of one piece of work; with SUMS, of the lines of A too: columns of ones, all alike. A
@@ -421,7 +437,13 @@ __device__ inline void consume(PLAN const& plan, Barriers bars, uint32_t ring) {
     int const own = S::RING_BYTES + warp() * S::WARP_BYTES;
     if constexpr (BOXES<PLAN>) {
       if (plan.stores()) {
-        store_rows<T>(plan, work, sums, ring + own, first());
+        if constexpr (sizeof(T) == 2) {
+          store_rows<T>(plan, work, sums, ring + own, first());
+        } else if (plan.epilogue().dtype == DType::f16) {
+          store_rows<__half>(plan, work, sums, ring + own, first());
+        } else {
+          store_rows<__nv_bfloat16>(plan, work, sums, ring + own, first());
+        }
         continue;
       }
     }
@@ -479,6 +501,7 @@ __device__ inline void multiply(PLAN const& plan) {
 template <typename T>
 inline constexpr CUtensorMapDataType MAP_DTYPE =
     std::is_same_v<T, float>    ? CU_TENSOR_MAP_DATA_TYPE_TFLOAT32
+    : sizeof(T) == 1            ? CU_TENSOR_MAP_DATA_TYPE_UINT8
     : std::is_same_v<T, __half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
                                 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
 

@@ -91,16 +91,24 @@ inline bool is_half(DType dtype) {
   return dtype == DType::f16 || dtype == DType::bf16;
 }
 
-inline bool fits_sm80(Problem const& p, DType dtype) {
+// Whether lines of A and B begin at 16 bytes.
+inline bool are_aligned(Problem const& p, DType dtype) {
   if (is_half(dtype)) return is_aligned<__half>(p.A, 8) && is_aligned<__half>(p.B, 8);
-  return dtype == DType::f32 && is_aligned<float>(p.A, 4) && is_aligned<float>(p.B, 4);
+  if (dtype == DType::u8) return is_aligned<uint8_t>(p.A, 16) && is_aligned<uint8_t>(p.B, 16);
+  return is_aligned<float>(p.A, 4) && is_aligned<float>(p.B, 4);
 }
 
-// TMA counts in 32 bits, and maps no empty tensor; wgmma multiplies tf32 K-major alone.
+inline bool fits_sm80(Problem const& p, DType dtype) {
+  return (is_half(dtype) || dtype == DType::f32) && are_aligned(p, dtype);
+}
+
+// TMA counts in 32 bits, and maps no empty tensor; wgmma multiplies tf32 and fp8 K-major alone.
 inline bool fits_sm90(Problem const& p, DType dtype, bool tf32) {
   constexpr int64_t MOST = std::numeric_limits<int32_t>::max();
   bool const k_major = p.A.major == Major::K && p.B.major == Major::K;
-  return (is_half(dtype) || (tf32 && k_major)) && fits_sm80(p, dtype) && p.K > 0 &&
+  bool const rounded = dtype == DType::f32 && tf32;
+  bool const fp8 = dtype == DType::u8 && p.formats.a == p.formats.b;
+  return (is_half(dtype) || ((rounded || fp8) && k_major)) && are_aligned(p, dtype) && p.K > 0 &&
          std::max({p.M, p.N, p.K, p.batch}) <= MOST;
 }
 
@@ -118,6 +126,7 @@ inline bool fits(Variant const& v, Problem const& p, DType dtype, bool tf32, Chi
 inline double rate(Rung rung, DType dtype, bool tf32, Chip now) {
   if (rung == Rung::simt) return dtype == DType::f64 ? 64 : 128;
   double const halves = rung == Rung::sm90 ? 2048 : now.major >= 9 ? 0.62 * 2048 : 1024;
+  if (dtype == DType::u8) return halves * 2;
   return is_half(dtype) ? halves : tf32 ? halves / 2 : halves / 6;
 }
 
@@ -201,20 +210,21 @@ inline Choice choose(Problem const& p, Wish const& wish) {
   constexpr size_t KNOWN = 256;  // choices; a newer one takes the place of an older
   Chip const now = chip();
   auto const repeats = [](Operand const& x) { return x.outer_step == 0 && x.inner_step == 0; };
-  Key const key{p.M,
-                p.N,
-                p.K,
-                p.batch,
-                wish.room,
-                wish.variant,
-                static_cast<int64_t>(wish.dtype),
-                static_cast<int64_t>(p.epilogue.dtype),
-                int64_t{wish.tf32} * 2 + fits_sm80(p, wish.dtype),
-                static_cast<int64_t>(p.A.major),
-                static_cast<int64_t>(p.B.major),
-                int64_t{repeats(p.A)} * 2 + repeats(p.B),
-                now.major,
-                now.sms};
+  Key const key{
+      p.M,
+      p.N,
+      p.K,
+      p.batch,
+      wish.room,
+      wish.variant,
+      static_cast<int64_t>(wish.dtype),
+      static_cast<int64_t>(p.epilogue.dtype),
+      int64_t{wish.tf32} * 4 + (p.formats.a == p.formats.b) * 2 + are_aligned(p, wish.dtype),
+      static_cast<int64_t>(p.A.major),
+      static_cast<int64_t>(p.B.major),
+      int64_t{repeats(p.A)} * 2 + repeats(p.B),
+      now.major,
+      now.sms};
 
   static thread_local auto const known = std::make_unique<std::pair<Key, Choice>[]>(KNOWN);
   uint64_t hash = 0;

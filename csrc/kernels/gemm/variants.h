@@ -26,11 +26,14 @@ inline bool is_variant(int64_t variant) {
 }
 
 inline int bytes_of(DType dtype) {
-  return dtype == DType::f64 ? 8 : dtype == DType::f32 ? 4 : 2;
+  return static_cast<int>(item_size(dtype));
 }
 
 // Any float, any shape, any alignment.
 void gemm_simt(cudaStream_t stream, DType dtype, Problem const& problem, Tile tile);
+
+// fp8, u8 to all else here, of p.formats.
+void gemm_simt_fp8(cudaStream_t stream, Problem const& problem);
 
 // Operands and their lines aligned to 16 bytes; f32 as three bf16, or rounded to tf32.
 void gemm_sm80_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
@@ -38,10 +41,12 @@ void gemm_sm80_f16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_f32(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
 
-// The same, on sm_90 alone, with K >= 1 and M, N, K below 2^31; tf32: NT, large or small tile.
+// The same, on sm_90 alone, with K >= 1 and M, N, K below 2^31; tf32 and fp8 (of one format): NT,
+// large or small tile.
 void gemm_sm90_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm90_f16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm90_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
+void gemm_sm90_fp8(cudaStream_t stream, Problem const& problem, Tile tile);
 
 // Any problem, by the rung that choose() finds; p.splits is its choice too.
 //   workspace  f32, any size: room for the parts of split-K
