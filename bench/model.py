@@ -34,7 +34,8 @@ STAGED = 20480 + 1024  # bytes of the epilogue, and of ones
 
 
 def opinions(M, N, K, layout, dtype, tf32=False):
-    """A dict of COLUMNS for each variant that fits, the cheapest first, of d (M, N) = a b.
+    """A dict of COLUMNS for each variant that fits, the cheapest first, of d (M, N) = a b; dtype
+    "fp8" of bytes, to bfloat16.
 
     Raises RuntimeError without the simulator, which is asked.
     """
@@ -42,10 +43,10 @@ def opinions(M, N, K, layout, dtype, tf32=False):
     if sim is None:
         raise RuntimeError("[bench] expected pynn._sim, which tells the model's opinion, got none")
     a, b = (
-        np.empty(shape, dtypes.as_dtype(dtype))  # never touched
+        np.empty(shape, np.uint8 if dtype == "fp8" else dtypes.as_dtype(dtype))  # never touched
         for shape in ((K, M) if layout == TN else (M, K), (N, K) if layout == NT else (K, N))
     )
-    d = np.empty((M, N), a.dtype)
+    d = np.empty((M, N), dtypes.bfloat16 if dtype == "fp8" else a.dtype)
     table = np.zeros((8, len(COLUMNS)))
     sim.gemm_model(a, b, d, table, layout, _workspace(a, d, layout).size, tf32)
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in table if row[0]]
@@ -60,7 +61,11 @@ def bound(row):
 
 
 def products(case):
-    """(pass, M, N, K, layout) of a case of bench/linear.py."""
+    """(pass, M, N, K, layout) of a case of bench/linear.py; of fused ones none, which are made of
+    the same products.
+    """
+    if case.op not in ("linear", "matmul"):
+        return
     M, N, K = map(int, case.shape.split("x"))
     for direction in case.passes:
         layout = NN if case.op == "matmul" else PASSES[direction]
@@ -78,6 +83,8 @@ def lines(scale, types):
     for case in run.family_cases("linear", scale):
         for direction, M, N, K, layout in products(case):
             for dtype in types:
+                if dtype == "fp8" and layout != NT:  # not for tensor cores
+                    continue
                 best, *others = opinions(M, N, K, layout, dtype)
                 us = best["clocks"] / MHZ
                 second = f"{names[others[0]['number']]} {others[0]['clocks'] / MHZ:.1f}"
@@ -108,10 +115,12 @@ def compiled(path, tool):
 
 def main(argv):
     parser = argparse.ArgumentParser(prog="python -m bench gemm --model", description=__doc__)
-    parser.add_argument("--dtype", action="append", help="default: bfloat16 and float32")
+    parser.add_argument("--dtype", action="append", help="default: bfloat16, fp8 and float32")
     parser.add_argument("--quick", action="store_true", help="small shapes")
     args = parser.parse_args(argv)
-    for line in lines("quick" if args.quick else "full", args.dtype or ["bfloat16", "float32"]):
+    for line in lines(
+        "quick" if args.quick else "full", args.dtype or ["bfloat16", "fp8", "float32"]
+    ):
         print(line)
     print("\ntile of sm90    stages  bytes of shared memory  wgmma a stage and warpgroup")
     for name, (BM, BN, stages) in SM90.items():

@@ -277,5 +277,10 @@ def test_the_model_of_matrix_products(capsys):
     assert few["work"] <= 132
     assert len(opinions(1023, 1025, 1027, 0, "bfloat16")) == 2  # simt alone takes such lines
 
-    assert main(["gemm", "--model", "--quick", "--dtype", "bfloat16"]) == 0
-    assert "matmul 1024x1024x1024   forward  bfloat16" in capsys.readouterr().out
+    half = opinions(4096, 4096, 4096, 0, "fp8")[0]
+    assert 0.5 * rows[0]["clocks"] < half["clocks"] < 0.6 * rows[0]["clocks"]
+
+    assert main(["gemm", "--model", "--quick", "--dtype", "bfloat16", "--dtype", "fp8"]) == 0
+    out = capsys.readouterr().out
+    assert "matmul 1024x1024x1024   forward  bfloat16" in out
+    assert "linear 1024x768x768     forward  fp8" in out
