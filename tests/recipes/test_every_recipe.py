@@ -119,11 +119,12 @@ def test_a_recipe_without_its_package_says_which_extra_to_install(monkeypatch, n
             recipe.data()
 
 
-def test_a_gpu_that_is_not_there(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_gpu_that_is_not_there(tmp_path, monkeypatch, capsys, name):
     if backend.cuda_available():
         pytest.skip("there is a GPU")
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", "perceptron", "--device", "cuda", "--quiet"]) == 2
+    assert cli.main(["train", name, "--device", "cuda", "--quiet"]) == 2
     error = capsys.readouterr().err
     assert re.fullmatch(
         r"\[device\] expected (a GPU|CuPy) for device .cuda., got none: .*\n", error
