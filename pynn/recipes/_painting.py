@@ -32,6 +32,7 @@ class Painting(Recipe):
     """
 
     pictures: tuple  # files of the photographs that it begins from
+    moved = None  # a transform of the (1, 2) zeros that a batch is
     trainer = Painter
     optimizer = "adam"
     batch_size = 1
@@ -52,10 +53,11 @@ class Painting(Recipe):
         last = data.ArrayDataset(*steps[:1])
         return self.loader(steps, transform=self.moved), None, self.loader(last)
 
-    moved = None  # a transform of the (1, 2) zeros that a batch is
-
     def _middle(self, pixels):
         """The middle of a photograph, (size, size, 3), as large as will fit."""
+        least = min(pixels.shape[:2])
+        if least < self.size:
+            raise ValueError(f"[{self.name}] size: expected at most {least}, got {self.size}")
         while min(pixels.shape[:2]) >= 2 * self.size:
             pixels = halved(pixels)
         y, x = ((length - self.size) // 2 for length in pixels.shape[:2])

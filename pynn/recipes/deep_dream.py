@@ -125,4 +125,6 @@ class Dream(Canvas):
 def _quiet(answers):
     """The channel at the lowest quarter of the answers, of those that answer at all."""
     order = [i for i in np.argsort(answers, kind="stable") if answers[i] > 0]
+    if not order:
+        raise ValueError("[deep-dream] network: expected layers that answer, got a dead one")
     return int(order[len(order) // 4])

@@ -93,9 +93,11 @@ def test_networks_that_cannot_look(tmp_path, monkeypatch, capsys):
     for network, words in (
         ("nowhere", "[run] expected the folder of a run, with config.json, got nowhere"),
         ("perceptron", "[run] expected a recipe that reads images, got perceptron: perceptron"),
+        ("digits-mlp --size 512", "[deep-dream] size: expected at most 300, got 512"),
         ("digits-mlp", "whose network has three convolutions or more, one after the other, got"),
     ):
-        assert cli.main(["train", "deep-dream", "--network", network, "--out", "dream"]) == 2
+        args = ["train", "deep-dream", "--out", "dream", "--network", *network.split()]
+        assert cli.main(args) == 2
         assert words in capsys.readouterr().err
         assert not (tmp_path / "dream").exists()
 
