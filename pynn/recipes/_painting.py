@@ -103,11 +103,11 @@ class Painting(Recipe):
         return images if self.eye.normalize is None else self.eye.normalize.inverse(images)
 
 
-_LOOKED_AT = (nn.ReLU, Residual)
+_LOOKED_AT = (nn.ReLU, nn.ConvBatchNorm2d, Residual)
 
 
 def look(network, x):
-    """What each layer of a network finds in images, behind its ReLU: [(N, H, W, C), ...]."""
+    """What each layer of a network finds in images, behind its activation: [(N, H, W, C), ...]."""
     found = []
     for layer in network:
         x = layer(x)
