@@ -91,17 +91,24 @@ def reduce():
     found += [(lambda: ops.Cumsum(0), [_normal((40_000,))])]
     found += [(lambda: ops.Sum((0, 2), False), [_normal((3, 33, 5))])]
     found += [(lambda: ops.Extreme((0, 2), False, "max"), [_normal((3, 33, 5))])]
+    longest = [_normal((1, 262_144))]
+    found += [(lambda: ops.Sum((1,), False), longest)]
+    found += [(lambda: ops.Extreme((1,), False, "max"), longest)]
     return found + [(Length, full)]
 
 
 def softmax():
-    """Rows within a warp, a block and a cluster; cross entropy with all that it takes."""
+    """Rows within a warp, a block and a cluster, to the longest; cross entropy with all that it
+    takes.
+    """
     from pynn.functional.cross_entropy import CrossEntropy, SoftCrossEntropy
     from pynn.functional.softmax import LogSoftmax, Softmax
 
     shapes = [(3, 5), (1, 1), (9, 31), (9, 33), (5, 127), (2, 1025), (2, 4099), (0, 4)]
     cases = [_normal(shape) for shape in shapes]
-    found = [(lambda: Softmax(-1), cases), (lambda: LogSoftmax(-1), cases)]
+    longest = [_normal((1, 262_144))]
+    found = [(lambda: Softmax(-1), cases + longest), (lambda: LogSoftmax(-1), cases)]
+    found += [(lambda: CrossEntropy(np.array([7]), None, -100, 0.0, "mean"), longest)]
     rng = np.random.default_rng(1)
     for rows, classes in [(5, 3), (33, 10), (7, 129), (2, 1030), (2, 33_000)]:
         labels = rng.integers(0, classes, rows)
@@ -132,8 +139,9 @@ def norm():
     from pynn.functional.row_norm import AddLayerNorm, AddRMSNorm, LayerNorm, RMSNorm
 
     rows = [(5, 31), (3, 33), (9, 128), (2, 1025), (1, 16_640)]
+    longest = _normal((1, 131_076), (131_076,), (131_076,))  # for a CTA alone, twice over the row
     images = [(3, 4, 5, 6), (2, 3, 3, 32)]
-    found = []
+    found = [(lambda: LayerNorm(1, 1e-5, True, True), [longest])]
     for shape in rows:
         x, w, b = _normal(shape, shape[-1:], shape[-1:])
         cases = [(x, w, b), (1e4 + 1e-2 * x, w, b)] if shape[1] > 31 else [(x, w, b)]
