@@ -8,15 +8,25 @@ bytes  forward 2 n sizeof(T): predictions and targets; backward 3 n: both again,
        the weights again, 4       csrc/kernels/loss/nll.cu
        multi_margin_loss  forward n sizeof(T) and 8 a row, 4 as above; backward 2 n and that; the
        kernels' own: the loss of each row, out and in, 8 a row  csrc/kernels/loss/multi_margin.cu
+       ctc_loss  of N samples, T steps, C classes, S labels: a class said at a step is read once,
+       8 a state and step for the backward, which reads both and writes the gradient; 8 a label and
+       24 a sample, 4; the kernels' own: loss and its gradient, 8 a sample  csrc/kernels/loss/ctc.cu
 FLOPs  2 an element                                      bound: memory
 """
 
 import math
 
+import numpy as np
+
 from bench.case import Case, integers, named, normal
 
 SIZES = {"full": [(8192, 3072), (8192, 12288)], "quick": [(1024, 768)], "tiny": [(64, 128)]}
 LOGITS = {"full": [(8192, 50257), (65536, 1000)], "quick": [(256, 5000)], "tiny": [(16, 1000)]}
+SPOKEN = {  # steps, samples, classes, labels
+    "full": [(1000, 32, 64, 120), (1600, 16, 1024, 200)],
+    "quick": [(100, 8, 30, 20)],
+    "tiny": [(9, 2, 5, 3)],
+}
 OPS = ("mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits")
 
 
@@ -56,3 +66,30 @@ def cases(scale):
             extra={"forward": (0, 8 * rows)},
             flops={"forward": 3 * n, "backward": 3 * n},
         )
+    for T, N, C, S in SPOKEN[scale]:
+        yield _ctc(T, N, C, S)
+
+
+def _ctc(T, N, C, S):
+    """All classes are said; every label is another than the one before."""
+    states, labels = 2 * S + 1, np.arange(N * S).reshape(N, S) % (C - 1) + 1
+    said = T * N * min(C, S + 1)
+    return Case(
+        op="ctc_loss",
+        shape=f"{named(T, N, C)} of {S}",
+        run=lambda F, x: F.ctc_loss(x, labels, reduction="sum", batch_first=False),
+        torch=lambda F, x: F.ctc_loss(
+            x, _on(x, labels), _on(x, [T] * N), _on(x, [S] * N), reduction="sum"
+        ),
+        inputs=lambda: [-abs(normal(T, N, C))],
+        elements={"forward": said, "backward": said + T * N * C},
+        fixed=dict.fromkeys(("forward", "backward"), 8 * T * N * states + 8 * N * (S + 3) + 4),
+        extra=dict.fromkeys(("forward", "backward"), (0, 8 * N)),
+        flops={"forward": 5 * T * N * states, "backward": 5 * T * N * states},
+    )
+
+
+def _on(x, numbers):
+    import torch
+
+    return torch.as_tensor(numbers, device=x.device)

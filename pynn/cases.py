@@ -178,6 +178,7 @@ def loss():
     """Losses of two arrays: values, totals in one part and in several; the likelihood of labels."""
     from pynn.functional import loss as ops
     from pynn.functional.cross_entropy import MultiMarginLoss, NllLoss
+    from pynn.functional.ctc import Ctc
 
     makers = [
         ops.MseLoss,
@@ -211,6 +212,10 @@ def loss():
             (lambda p=p, t=t, w=w: MultiMarginLoss(t, p, 1.0, w, "mean"), [_normal(shape)])
             for p, w in ((1, None), (2, w))
         ]
+    labels, lengths = np.array([[1, 1, 2], [3, 0, 0]]), np.array([3, 1])
+    steps = np.array([7, 5])
+    spoken = [(np.log(np.random.default_rng(1).dirichlet(np.ones(5), (7, 2))),)]
+    found += [(lambda: Ctc(labels, steps, lengths, 0, False), spoken)]
     found += [(lambda: ops.KlDivLog("sum"), [(x, np.log(t)) for x, t in logs])]
     return found
 

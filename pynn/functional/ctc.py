@@ -13,7 +13,7 @@ import itertools
 import numpy as np
 
 from pynn.autograd import Function
-from pynn.backend import array_module
+from pynn.backend import array_module, native
 from pynn.functional.activation import float_input
 from pynn.functional.embedding import integers
 from pynn.functional.loss import one_of, quiet
@@ -29,8 +29,6 @@ class Ctc(Function):
     All sums are logarithms in float64. What no path can say loses +inf, or 0 with zero_infinity,
     and has no gradient. Saved are the input and alpha, T N (2 S + 1) numbers.
     """
-
-    no_kernel = "not written yet: a recursion over time"
 
     def __init__(self, targets, steps, lengths, blank, zero_infinity):
         self.targets, self.steps, self.lengths = targets, steps, lengths  # (N, S), (N,), (N,)
@@ -108,6 +106,32 @@ class Ctc(Function):
                 dx[t, rows, label[:, s]] += share[:, s]
             later = beta + x[t][rows[:, None], label].astype(np.float64)
         return dx.astype(x.dtype, copy=False)
+
+    def takes_native(self, arrays):
+        """Shared memory holds what a step needs of at most 1536 labels."""
+        return super().takes_native(arrays) and self.targets.shape[1] <= 1536
+
+    def forward_native(self, x):
+        xp, (T, N, _) = array_module(x), x.shape
+        self.x = x
+        self.alpha = xp.empty((T, N, 2 * self.targets.shape[1] + 1), np.float64)
+        self.total = xp.empty(N, np.float64)
+        losses = xp.empty(N, np.float32)
+        inputs = x, *self.labelled(xp)
+        native.ctc_fwd(*inputs, losses, self.alpha, self.total, self.blank, self.zero_infinity)
+        return losses
+
+    def backward_native(self, dy):
+        xp = array_module(dy)
+        dx = xp.empty_like(self.x)
+        inputs = self.x, *self.labelled(xp), self.alpha, self.total
+        native.ctc_bwd(*inputs, dy, dx, self.blank)
+        return dx
+
+    def labelled(self, xp):
+        """Targets, steps and lengths as the kernels take them."""
+        arrays = self.targets, self.steps, self.lengths
+        return [xp.ascontiguousarray(a, np.int64) for a in arrays]
 
 
 def ctc_loss(

@@ -103,6 +103,35 @@ def test_registers_and_memory_are_as_the_page_says(resources, build):
     assert lines == rows, "run: python tools/resources.py " + module
 
 
+# kernels whose global accesses are all narrower than 16 bytes, and why
+NARROW = {
+    "cross_entropy::label_weights_kernel": "a label or two a thread",
+    "cross_entropy::total_kernel": "a loss a row",
+    "embedding::pieces_kernel": "sums that many runs left in pieces",
+    "gemm::add_lines_kernel": "partial sums of columns",
+    "loss::parts_kernel": "a sum a CTA",
+    "nll::nll_kernel": "one element of each row, wherever it lies",
+    "norm::fold_kernel": "partial sums of columns",
+    "norm::join_splits_kernel": "partial moments of columns",
+    "norm::parts_kernel": "partial sums of columns",
+    "norm::statistics_kernel": "partial moments of columns",
+    "optim::norm_kernel": "a sum a CTA",
+    "reduce::splits_kernel": "a part of a sum a thread",
+}
+
+
+def test_kernels_move_16_bytes_at_a_time(resources):
+    """Those whose time is memory's, by their SASS; each has instances for other rows besides."""
+    page = resources.PAGE.read_text()
+    found = re.findall(r"^\| ([\w:]+) \| (\d+) \|.* (\d+) \|$", page, re.M)
+    wide = {name: (int(instances), int(some)) for name, instances, some in found}
+    assert len(wide) > 60
+    assert {name for name, (_, some) in wide.items() if not some} <= NARROW.keys()
+    for name in ("map_kernel", "broadcast_kernel"):  # one of two instances is for vectors
+        instances, some = wide[name]
+        assert instances == 2 * some
+
+
 @pytest.mark.slow
 def test_the_page_is_up_to_date(resources, build):
     program, module, nvcc = build

@@ -1,4 +1,4 @@
-"""Row kernels at their ends: rows of one element and of 262,144, in 16-byte steps or not, and values
+"""Row kernels at their ends: rows of 1 and of 262,144 elements, in 16-byte steps or not, and values
 that are hard to sum. Softmax, cross entropy and the norms have theirs in test_kernels_rows.py.
 """
 

@@ -32,9 +32,13 @@
 
 namespace pynn::optim {
 
-inline constexpr int LOADS = 4;
-inline constexpr int PART = 16 * THREADS * WIDTH;
-inline constexpr int SCALE_CHUNK = LOADS * THREADS * WIDTH;
+inline constexpr int PART = 16384;
+inline constexpr int SCALE_CHUNK = 4096;
+
+// Elements of 16 bytes.
+template <typename T>
+inline constexpr int FULL = VEC_BYTES / static_cast<int>(sizeof(T));
+
 inline constexpr int ZERO_CHUNK = 4 * THREADS * VEC_BYTES;  // bytes
 
 inline constexpr float LARGE = 0x1p60f;
@@ -86,9 +90,10 @@ __global__ void __launch_bounds__(THREADS)
   T const* const g = static_cast<T const*>(tensors.at[chunk.tensor][0]);
   bool const wide = tensors.wide[chunk.tensor];
   Squares sum{};
-  constexpr int STEP = THREADS * WIDTH;
-  for (int64_t i = chunk.start + threadIdx.x * WIDTH; i < chunk.end; i += LOADS * STEP) {
-    float values[LOADS][WIDTH];
+  constexpr int LOADS = 4;
+  constexpr int STEP = THREADS * FULL<T>;
+  for (int64_t i = chunk.start + threadIdx.x * FULL<T>; i < chunk.end; i += LOADS * STEP) {
+    float values[LOADS][FULL<T>];
 #pragma unroll
     for (int l = 0; l < LOADS; ++l) {
       int64_t const left = chunk.end - (i + l * STEP);
@@ -97,7 +102,7 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
     for (int l = 0; l < LOADS; ++l) {
 #pragma unroll
-      for (int k = 0; k < WIDTH; ++k) sum.add(values[l][k]);
+      for (int k = 0; k < FULL<T>; ++k) sum.add(values[l][k]);
     }
   }
   sum = sum_cta(sum);
@@ -127,17 +132,18 @@ __global__ void __launch_bounds__(THREADS)
   Chunk const chunk = find_chunk<SCALE_CHUNK>(tensors);
   T* const g = static_cast<T*>(tensors.at[chunk.tensor][0]);
   bool const wide = tensors.wide[chunk.tensor];
-  float values[LOADS][WIDTH];
+  constexpr int LOADS = SCALE_CHUNK / (THREADS * FULL<T>);
+  float values[LOADS][FULL<T>];
 #pragma unroll
   for (int l = 0; l < LOADS; ++l) {
-    int64_t const i = chunk.start + (l * THREADS + static_cast<int>(threadIdx.x)) * WIDTH;
+    int64_t const i = chunk.start + (l * THREADS + static_cast<int>(threadIdx.x)) * FULL<T>;
     load(values[l], g + i, chunk.end - i, wide);
   }
 #pragma unroll
   for (int l = 0; l < LOADS; ++l) {
-    int64_t const i = chunk.start + (l * THREADS + static_cast<int>(threadIdx.x)) * WIDTH;
+    int64_t const i = chunk.start + (l * THREADS + static_cast<int>(threadIdx.x)) * FULL<T>;
 #pragma unroll
-    for (int k = 0; k < WIDTH; ++k) values[l][k] *= by;
+    for (int k = 0; k < FULL<T>; ++k) values[l][k] *= by;
     store(g + i, values[l], chunk.end - i, wide);
   }
 }

@@ -25,7 +25,7 @@
 namespace pynn::optim {
 
 inline constexpr int THREADS = 256;
-inline constexpr int WIDTH = 4;  // elements of a vector: 16 bytes of f32, 8 of f16 and bf16
+inline constexpr int WIDTH = 4;  // elements of a vector: 16 bytes of f32, 8 of what lies beside it
 inline constexpr int FEW = 56;
 inline constexpr int MANY = 500;
 
@@ -65,30 +65,30 @@ __device__ inline Chunk find_chunk(Tensors<ARRAYS, COUNT> const& tensors) {
   return {low, start, start + CHUNK < size ? start + CHUNK : size};
 }
 
-// WIDTH elements as f32, 0 past the end.
-template <typename T>
-__device__ inline void load(float (&to)[WIDTH], T const* from, int64_t left, bool wide) {
-  if (wide && left >= WIDTH) {
-    Vec<T, WIDTH> const v = load_vec<WIDTH>(from);
+// N elements as f32, 0 past the end.
+template <int N, typename T>
+__device__ inline void load(float (&to)[N], T const* from, int64_t left, bool wide) {
+  if (wide && left >= N) {
+    Vec<T, N> const v = load_vec<N>(from);
 #pragma unroll
-    for (int k = 0; k < WIDTH; ++k) to[k] = static_cast<float>(v.at[k]);
+    for (int k = 0; k < N; ++k) to[k] = static_cast<float>(v.at[k]);
     return;
   }
 #pragma unroll
-  for (int k = 0; k < WIDTH; ++k) to[k] = k < left ? static_cast<float>(from[k]) : 0.f;
+  for (int k = 0; k < N; ++k) to[k] = k < left ? static_cast<float>(from[k]) : 0.f;
 }
 
-template <typename T>
-__device__ inline void store(T* to, float const (&from)[WIDTH], int64_t left, bool wide) {
-  if (wide && left >= WIDTH) {
-    Vec<T, WIDTH> v;
+template <int N, typename T>
+__device__ inline void store(T* to, float const (&from)[N], int64_t left, bool wide) {
+  if (wide && left >= N) {
+    Vec<T, N> v;
 #pragma unroll
-    for (int k = 0; k < WIDTH; ++k) v.at[k] = static_cast<T>(from[k]);
-    store_vec<WIDTH>(to, v);
+    for (int k = 0; k < N; ++k) v.at[k] = static_cast<T>(from[k]);
+    store_vec<N>(to, v);
     return;
   }
 #pragma unroll
-  for (int k = 0; k < WIDTH; ++k) {
+  for (int k = 0; k < N; ++k) {
     if (k < left) to[k] = static_cast<T>(from[k]);
   }
 }
