@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def case(T, N, C, S, seed=0):
-    """Log-probabilities, labels with neighbours alike, steps and lengths, all and none among them."""
+    """Log-probabilities, labels with neighbours alike, steps and lengths, the greatest first."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((T, N, C))
     x -= np.log(np.exp(x).sum(-1, keepdims=True))
