@@ -238,6 +238,7 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, capsys):
     code, _, error = in_process(capsys, "train", "digits-mlp", "--epochs", "1")
     assert code == 2
     assert 'pip install "pynn-cuda[examples]", or train with --no-plots' in error
+    assert not Path("runs").exists()  # told before the training, not behind it
 
 
 def test_an_unforeseen_error_says_its_kind(monkeypatch, capsys):

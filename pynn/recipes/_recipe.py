@@ -207,12 +207,14 @@ class Recipe:
         save_every   steps between checkpoints, besides those after each epoch
 
         Raises FileExistsError if `out` holds a run and neither is said; RuntimeError for a device
-        that is not there; Interrupted on Ctrl-C, after saving.
+        that is not there, ImportError without matplotlib; Interrupted on Ctrl-C, after saving.
         """
         out = Path(out)
         if not resume:
             _folder.require_free(out, overwrite)
         pynn.backend.to_device(np.empty(0), self.device)  # raises where there is no such device
+        if plots:
+            train.plots.figure_class()  # raises now, not behind the training
         with blas_threads(self.threads):
             return self._run(out, resume, plots, progress, tensorboard, save_every)
 

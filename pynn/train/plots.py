@@ -227,6 +227,19 @@ def _picture(image):
 
 def figure_of(width: float, height: float, rows: int, columns: int, title: str = ""):
     """A figure of width x height inches, and its rows x columns axes in reading order."""
+    figure = figure_class()(
+        figsize=(width, height), dpi=110, layout="constrained"
+    )  # Agg is its canvas
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    return figure, axes
+
+
+def figure_class() -> type:
+    """matplotlib's Figure. Raises ImportError with the cure where there is none."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -234,13 +247,7 @@ def figure_of(width: float, height: float, rows: int, columns: int, title: str =
             "[plots] expected matplotlib, got no such module: "
             'pip install "pynn-cuda[examples]", or train with --no-plots'
         ) from error
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")  # Agg is its canvas
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    if title:
-        figure.suptitle(title, fontsize=12)
-    return figure, axes
+    return Figure
 
 
 def save(figure, path: str | os.PathLike) -> None:
