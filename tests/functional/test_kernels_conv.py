@@ -339,19 +339,21 @@ def one_of_all(kernel, stride, pad, dilation, groups, C):
 
 
 @pytest.mark.parametrize("dtype", [F32, BF16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("chunk", range(4))
+@pytest.mark.parametrize("variant", [None, *VARIANTS])
 @pytest.mark.slow
-def test_all_combinations(chunk, dtype):
-    for numbers in PRODUCT[chunk::4]:
+def test_all_combinations(variant, dtype):
+    for numbers in PRODUCT:
         how, groups, shape = one_of_all(*numbers)
-        same_as_reference(lambda: Conv2d(*how, groups), *shape, dtype=dtype, most=1)  # noqa: B023
+        run = dict(dtype=dtype, variant=variant, tf32=True, most=1)
+        same_as_reference(lambda: Conv2d(*how, groups), *shape, **run)  # noqa: B023
 
 
 def test_some_combinations():
+    choices = [None, *VARIANTS]
     for i, numbers in enumerate(PRODUCT[::11]):
         how, groups, shape = one_of_all(*numbers)
-        dtype = (F32, BF16, F16)[i % 3]
-        same_as_reference(lambda: Conv2d(*how, groups), *shape, dtype=dtype, most=1)  # noqa: B023
+        run = dict(dtype=(F32, BF16, F16)[i % 3], variant=choices[i % len(choices)], most=1)
+        same_as_reference(lambda: Conv2d(*how, groups), *shape, **run)  # noqa: B023
 
 
 @st.composite

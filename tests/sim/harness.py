@@ -13,6 +13,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +101,11 @@ def compiled(source, flags):
     """The object file of a source; compiles it unless the cache has it."""
     h = hashlib.sha256(headers_hash().encode() + source.read_bytes() + repr(flags).encode())
     if source.suffix == ".cu":
-        for header in sorted(KERNELS.glob("*.h")):
+        families = re.findall(rb'#include "(kernels/\w+)/', source.read_bytes())
+        folders = [
+            ROOT / "csrc" / name.decode() for name in {*families, b"kernels/gemm"} if families
+        ]
+        for header in sorted(p for d in [KERNELS, *folders] for p in d.glob("*.*h")):
             h.update(header.read_bytes())
     target = cache() / f"{source.stem}-{h.hexdigest()[:16]}.o"
     if not target.exists():

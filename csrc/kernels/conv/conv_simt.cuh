@@ -35,9 +35,9 @@ struct SimtLoading {
   __device__ static int along() { return Loads::place(MAJOR, 0).along; }
 };
 
+// One piece of work, wherever it lies.
 template <typename T, int WIDTH, int TILE, Pass PASS>
-__global__ void __launch_bounds__(gemm::SIMT_THREADS, TILE == 128 || WIDTH == 1 ? 1 : 2)
-    conv_simt_kernel(__grid_constant__ Problem const p) {
+__device__ inline void conv_simt_piece(Problem const& p, int64_t index) {
   using Sums = gemm::SimtSums<T, WIDTH, TILE>;
   using Dense = gemm::SimtSource<T, WIDTH, TILE>;
   using AlongK = SimtLoading<T, WIDTH, TILE, Major::K>;
@@ -45,31 +45,36 @@ __global__ void __launch_bounds__(gemm::SIMT_THREADS, TILE == 128 || WIDTH == 1 
   auto& smem = shared<gemm::SimtSmem<T, WIDTH, TILE>, "tiles">();
   constexpr int PART = sizeof(T) == 4 ? 32 / Sums::BK : 0;
   gemm::Problem const& g = p.gemm;
-  int64_t const all = gemm::count_work<TILE, TILE>(g);
+  Work const work = gemm::find_work<TILE, TILE, Sums::BK>(g, index);
+  Sums sums;
+  auto const multiply = [&](auto&& a, auto&& b) {
+    sums.template multiply<PART>(smem, a, b, work.k1 - work.k0);
+  };
+  if constexpr (PASS == Pass::fprop) {
+    multiply(WindowSource<T, AlongK>(p, work), Dense(g.B, g, work, work.n0, g.N));
+  } else if constexpr (PASS == Pass::dgrad) {
+    multiply(WindowSource<T, AlongK>(p, work), FilterSource<T, AlongN>(p, work));
+  } else {
+    multiply(Dense(g.A, g, work, work.m0, g.M), PixelSource<T, AlongN>(p, work));
+  }
+  Finish<PASS> finish(p, work);
+  sums.each(smem, finish);
+  if constexpr (PASS == Pass::fprop && TILE == MOMENTS_ROWS) {
+    if (p.moments == nullptr) return;
+    constexpr int PARTS = gemm::SIMT_EDGE;
+    static_assert(PARTS * TILE * sizeof(BoardEntry) <= sizeof(smem), "the board fits");
+    put_moments<TILE, TILE, PARTS, gemm::SIMT_THREADS>(
+        p, work, finish.sums, reinterpret_cast<BoardEntry*>(&smem),
+        static_cast<int>(threadIdx.x) / gemm::SIMT_EDGE, Sums::x());
+  }
+}
 
+template <typename T, int WIDTH, int TILE, Pass PASS>
+__global__ void __launch_bounds__(gemm::SIMT_THREADS, TILE == 128 || WIDTH == 1 ? 1 : 2)
+    conv_simt_kernel(__grid_constant__ Problem const p) {
+  int64_t const all = gemm::count_work<TILE, TILE>(p.gemm);
   for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
-    Work const work = gemm::find_work<TILE, TILE, Sums::BK>(g, index);
-    Sums sums;
-    auto const multiply = [&](auto&& a, auto&& b) {
-      sums.template multiply<PART>(smem, a, b, work.k1 - work.k0);
-    };
-    if constexpr (PASS == Pass::fprop) {
-      multiply(WindowSource<T, AlongK>(p, work), Dense(g.B, g, work, work.n0, g.N));
-    } else if constexpr (PASS == Pass::dgrad) {
-      multiply(WindowSource<T, AlongK>(p, work), FilterSource<T, AlongN>(p, work));
-    } else {
-      multiply(Dense(g.A, g, work, work.m0, g.M), PixelSource<T, AlongN>(p, work));
-    }
-    Finish<PASS> finish(p, work);
-    sums.each(smem, finish);
-    if constexpr (PASS == Pass::fprop && TILE == MOMENTS_ROWS) {
-      if (p.moments == nullptr) continue;
-      constexpr int PARTS = gemm::SIMT_EDGE;
-      static_assert(PARTS * TILE * sizeof(BoardEntry) <= sizeof(smem), "the board fits");
-      put_moments<TILE, TILE, PARTS, gemm::SIMT_THREADS>(
-          p, work, finish.sums, reinterpret_cast<BoardEntry*>(&smem),
-          static_cast<int>(threadIdx.x) / gemm::SIMT_EDGE, Sums::x());
-    }
+    conv_simt_piece<T, WIDTH, TILE, PASS>(p, index);
   }
 }
 

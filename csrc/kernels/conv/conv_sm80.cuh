@@ -40,40 +40,44 @@ using Sm80 = gemm::Sm80<T, A_MAJOR<PASS>, B_MAJOR<PASS>, TILE>;
 template <typename T, class TILE>
 inline constexpr int SM80_CTAS = sizeof(T) == 2 && TILE::WARPS_M * TILE::WARPS_N < 8 ? 2 : 1;
 
-// A and B say how their stages are filled.
+// One piece of work, wherever it lies; A and B say how their stages are filled.
+template <typename T, Pass PASS, class TILE, class A, class B>
+__device__ inline void conv_sm80_piece(Problem const& p, int64_t index) {
+  using S = Sm80<T, PASS, TILE>;
+  gemm::Problem const& g = p.gemm;
+  Work const work = gemm::find_work<TILE::BM, TILE::BN, S::BK>(g, index);
+  gemm::Sm80Sums<T, A_MAJOR<PASS>, B_MAJOR<PASS>, TILE> sums;
+  auto const multiply = [&](auto&& a, auto&& b) { sums.multiply(a, b, work.k1 - work.k0); };
+  if constexpr (PASS == Pass::fprop) {
+    int const ns = static_cast<int>(min(int64_t{TILE::BN}, g.N - work.n0));
+    multiply(WindowSource<T, A>(p, work),
+             gemm::Sm80Source<T, Major::K, B>(g.B, g, work, work.n0, ns));
+  } else if constexpr (PASS == Pass::dgrad) {
+    multiply(WindowSource<T, A>(p, work), FilterSource<T, B>(p, work));
+  } else {
+    int const ms = static_cast<int>(min(int64_t{TILE::BM}, g.M - work.m0));
+    multiply(gemm::Sm80Source<T, Major::MN, A>(g.A, g, work, work.m0, ms),
+             PixelSource<T, B>(p, work));
+  }
+  Finish<PASS> finish(p, work);
+  sums.each(finish);
+  if constexpr (PASS == Pass::fprop) {
+    if (p.moments == nullptr) return;
+    static_assert(S::WN == 32, "a lane finishes the same 4 columns in every row");
+    constexpr int PARTS = TILE::WARPS_M * 4;
+    int const part = sums.warp() / TILE::WARPS_N * 4 + sums.lane() / 8;
+    put_moments<TILE::BM, TILE::BN, PARTS, S::THREADS>(p, work, finish.sums,
+                                                       dynamic_shared<BoardEntry>(), part,
+                                                       sums.n_warp() + sums.lane() % 8 * 4);
+  }
+}
+
 template <typename T, Pass PASS, class TILE, class A, class B>
 __global__ void __launch_bounds__(Sm80<T, PASS, TILE>::THREADS, SM80_CTAS<T, TILE>)
     conv_sm80_kernel(__grid_constant__ Problem const p) {
-  using S = Sm80<T, PASS, TILE>;
-  gemm::Problem const& g = p.gemm;
-  int64_t const all = gemm::count_work<TILE::BM, TILE::BN>(g);
-
+  int64_t const all = gemm::count_work<TILE::BM, TILE::BN>(p.gemm);
   for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
-    Work const work = gemm::find_work<TILE::BM, TILE::BN, S::BK>(g, index);
-    gemm::Sm80Sums<T, A_MAJOR<PASS>, B_MAJOR<PASS>, TILE> sums;
-    auto const multiply = [&](auto&& a, auto&& b) { sums.multiply(a, b, work.k1 - work.k0); };
-    if constexpr (PASS == Pass::fprop) {
-      int const ns = static_cast<int>(min(int64_t{TILE::BN}, g.N - work.n0));
-      multiply(WindowSource<T, A>(p, work),
-               gemm::Sm80Source<T, Major::K, B>(g.B, g, work, work.n0, ns));
-    } else if constexpr (PASS == Pass::dgrad) {
-      multiply(WindowSource<T, A>(p, work), FilterSource<T, B>(p, work));
-    } else {
-      int const ms = static_cast<int>(min(int64_t{TILE::BM}, g.M - work.m0));
-      multiply(gemm::Sm80Source<T, Major::MN, A>(g.A, g, work, work.m0, ms),
-               PixelSource<T, B>(p, work));
-    }
-    Finish<PASS> finish(p, work);
-    sums.each(finish);
-    if constexpr (PASS == Pass::fprop) {
-      if (p.moments == nullptr) continue;
-      static_assert(S::WN == 32, "a lane finishes the same 4 columns in every row");
-      constexpr int PARTS = TILE::WARPS_M * 4;
-      int const part = sums.warp() / TILE::WARPS_N * 4 + sums.lane() / 8;
-      put_moments<TILE::BM, TILE::BN, PARTS, S::THREADS>(
-          p, work, finish.sums, dynamic_shared<BoardEntry>(), part,
-          sums.n_warp() + sums.lane() % 8 * 4);
-    }
+    conv_sm80_piece<T, PASS, TILE, A, B>(p, index);
   }
 }
 

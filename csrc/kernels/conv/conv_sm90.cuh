@@ -84,7 +84,7 @@ struct ConvPlan {
     Digits const window = radix().split(work.m0 + m);
     int const h = rows.phases[work.phase_h].out_first + window.mid * rows.count;
     int const w = columns.phases[work.phase_w].out_first + window.low * columns.count;
-    return h < shape.H && w < shape.W ? (window.high * shape.H + h) * shape.W + w : -1;
+    return h < shape.H && w < shape.W ? (int64_t{window.high} * shape.H + h) * shape.W + w : -1;
   }
 
   __device__ int64_t column(Work const& work, int n) const {
