@@ -304,7 +304,7 @@ def compare(torch, name, x, w, b, dtype, seed, **numbers):
     ("dtype", "kernels"), [("float32", "reference"), ("float64", "reference"), ("float32", "sim")]
 )
 @settings(
-    max_examples=100,
+    max_examples=300,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

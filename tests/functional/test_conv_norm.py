@@ -257,3 +257,31 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=text):
             call()
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("kernels_of", ["reference", "sim"])
+@pytest.mark.parametrize("training", [True, False])
+def test_agrees_with_pytorch(torch, training, kernels_of):
+    if kernels_of == "sim" and _sim is None:
+        pytest.skip("pynn was built without pynn._sim")
+    dtype = np.float32 if kernels_of == "sim" else np.float64
+    inputs, running = case(dtype=dtype)
+    with pynn.use_kernels(kernels_of):
+        ours = run("fused", inputs, running, training, "relu", True)
+    theirs = [torch.tensor(a, requires_grad=True) for a in inputs]
+    x, w, gamma, beta, b, residual = theirs
+    x, w, residual = (t.movedim(-1, 1) for t in (x, w, residual))
+    mean, var = (torch.tensor(a.astype(dtype)) for a in running)
+    nn = torch.nn.functional
+    y = nn.conv2d(x, w, b, stride=2, padding=1, groups=2)
+    z = nn.relu(nn.batch_norm(y, mean, var, gamma, beta, training) + residual)
+    dz = np.random.default_rng(9).standard_normal((2, 4, 4, 8)).astype(dtype)
+    z.backward(torch.tensor(dz).movedim(-1, 1))
+    wanted = [z.movedim(1, -1), *(t.grad for t in theirs), mean, var]
+    eps = float(np.finfo(dtype).eps)
+    for got, t in zip(ours, wanted, strict=True):
+        t = t.detach().numpy()
+        bound = 64 * max(eps, float(np.finfo(got.dtype).eps))
+        scale = max(1, np.abs(t).max())
+        np.testing.assert_allclose(got, t, rtol=bound, atol=bound * scale)

@@ -421,8 +421,12 @@ def test_every_op_runs_its_kernels(monkeypatch):
     images = integers((2, 8, 6, 7), F32).transpose(0, 2, 3, 1)
     lines = integers((2, 8, 7), F32).transpose(0, 2, 1)
     w, v = (pynn.Tensor(integers(shape, F32)) for shape in ((4, 3, 3, 8), (4, 3, 8)))
+    stepped = integers((2, 12, 7, 8), F32)[:, ::-2, ::-1]
+    spread = np.broadcast_to(integers((1, 1, 7, 8), F32), (2, 6, 7, 8))
     calls = [
         (images, lambda x: F.conv2d(x, w, padding="same")),
+        (stepped, lambda x: F.conv2d(x, w, padding=1, activation="relu")),
+        (spread, lambda x: F.conv2d(x, w, stride=2)),
         (images, lambda x: F.conv_transpose2d(F.conv2d(x, w), w)),
         (lines, lambda x: F.conv1d(x, v, stride=2)),
         (lines, lambda x: F.conv_transpose1d(F.conv1d(x, v), v)),
