@@ -113,11 +113,14 @@ struct ConvPlan {
   using Loader = std::conditional_t<PASS == Pass::wgrad, PixelLoader, WindowLoader>;
 };
 
-// Moments of 32 columns of a warpgroup's 64 rows. Four lanes of a warp share columns, four warps the
-// board, which has a second half for the next 32 columns: whoever fills a half has met, in between,
-// those who read it.
+// Moments of 32 columns of a warpgroup's 64 rows. Four lanes of a warp share columns; four warps the
+// board, a part of which lies with each of them. It has a second half for the next 32 columns: who
+// fills a half has met, in between, those who read it.
 template <Pass PASS, class TILE>
 class ConvPlan<PASS, TILE>::TileMoments {
+  using S = gemm::sm90::Sizes<TILE>;
+  static_assert(S::MOMENTS_AT + 2 * 32 * sizeof(BoardEntry) <= S::WARP_BYTES, "both halves fit");
+
  public:
   __device__ explicit TileMoments(ConvPlan const& plan) : wanted_(plan.moments != nullptr) {}
 
@@ -127,18 +130,20 @@ class ConvPlan<PASS, TILE>::TileMoments {
 
   __device__ void put(ConvPlan const& plan, Work const& work, int first_column) {
     if (!wanted_) return;
-    auto& board = shared<BoardEntry[2][2][4][32], "board">();
     int const lane = static_cast<int>(threadIdx.x) % 32;
     int const warp = static_cast<int>(threadIdx.x) / 32 % 4;
     int const group = static_cast<int>(threadIdx.x) / 128;
     int const slab = first_column / 32;
-    auto& half = board[group][slab % 2];
-    half[warp][lane] = join_lanes(lane);
+    auto const entry = [&](int of_warp) -> BoardEntry& {
+      int const part = S::RING_BYTES + (group * 4 + of_warp) * S::WARP_BYTES + S::MOMENTS_AT;
+      return dynamic_shared<BoardEntry>()[part / sizeof(BoardEntry) + slab % 2 * 32 + lane];
+    };
+    entry(warp) = join_lanes(lane);
     ptx::bar_sync(1 + group, 128);
     if (slab % 4 != warp) return;
     ::pynn::Moments joined;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) joined = joined + moments_of(half[i][lane]);
+    for (int i = 0; i < 4; ++i) joined = joined + moments_of(entry(i));
     int64_t const row = work.m0 + gemm::sm90::rank_in_cluster<TILE::CLUSTER>() * TILE::BM + group * 64;
     int64_t const n = plan.column(work, first_column + lane % 8 * 4 + lane / 8);
     if (row >= plan.p.M || n >= plan.p.epilogue.N) return;

@@ -38,7 +38,7 @@
 //     column(work, n)  where column n is, or the epilogue's N: nowhere; 4 neighbours stay together
 //     epilogue()       epilogue.cuh
 //     Moments          if it has such: told of the elements as they are stored, 32 columns of this
-//                      warp at a time
+//                      warp at a time; its part of shared memory has room behind MOMENTS_AT
 //     wants_sums(work) whether to sum the lines of A over k as well, by one more wgmma, of 8 columns
 //                      times ones; asked where SUMS_A is true
 //     stores()         whether D leaves in boxes, and then store(work, m, n, box): a box of 16 rows
@@ -110,10 +110,11 @@ struct Sizes {
   static constexpr int BOXES = TILE::BN % 128 == 0 ? 2 : 1;  // of each warp, in turn
   static constexpr int SLAB = 32;         // columns of a warp's 16 rows of floats
   static constexpr int PITCH = SLAB + 8;  // floats of a row: no bank conflict
-  static constexpr int WARP_BYTES = BOXES == 2 ? 4 * ATOM : 3 * ATOM;
+  static constexpr int WARP_BYTES = 4 * ATOM;
+  static constexpr int MOMENTS_AT = 16 * PITCH * 4;  // of a warp's part, behind the floats
   static constexpr int ONES_AT = RING_BYTES + CONSUMERS / 32 * WARP_BYTES;  // an atom of them
   static constexpr int SMEM_BYTES = ONES_AT + ATOM;
-  static_assert(16 * PITCH * 4 <= WARP_BYTES, "floats of 16 rows fit a warp's part");
+  static_assert(MOMENTS_AT < WARP_BYTES, "floats of 16 rows fit a warp's part");
 };
 
 template <class PLAN>
