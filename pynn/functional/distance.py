@@ -15,6 +15,7 @@ from pynn.functional.activation import relu
 from pynn.functional.arithmetic import abs as absolute
 from pynn.functional.arithmetic import astype, maximum, minimum, pow
 from pynn.functional.loss import one_of, pair, quiet, safe_scale
+from pynn.functional.shape import permute
 from pynn.tensor import Tensor
 
 
@@ -102,15 +103,23 @@ def triplet_margin_loss(
     return _reduced(op, relu(near - far + margin), reduction)
 
 
-def cosine_similarity(x, y, eps=1e-8):
-    """The cosine of the angle between x and y over the last axis, lengths no less than eps.
+def cosine_similarity(x, y, dim=-1, eps=1e-8):
+    """The cosine of the angle between the vectors of x and y along an axis, lengths no less than
+    eps. By default that is the last one, where PyTorch takes axis 1.
 
     x, y    (..., C)  any float
     returns (...)     f32 or wider; 0 for a zero vector
 
-    Raises ValueError if the shapes differ, TypeError for dtypes.
+    Raises ValueError if the shapes differ or have no such axis, TypeError for dtypes.
     """
-    x, y = (_wide(t) for t in pair("cosine_similarity", x, y, 1, "y"))
+    op = "cosine_similarity"
+    x, y = pair(op, x, y, 1, "y")
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"[{op}] dim: expected an axis of {x.shape}, got {dim}")
+    if dim % x.ndim != x.ndim - 1:
+        others = [axis for axis in range(x.ndim) if axis != dim % x.ndim]
+        x, y = (permute(t, *others, dim) for t in (x, y))
+    x, y = _wide(x), _wide(y)
     x, y = (t / maximum(Length()(t), eps).unsqueeze(-1) for t in (x, y))
     return reduce.sum(x * y, -1)
 

@@ -322,6 +322,8 @@ def test_errors_name_what_was_expected_and_got():
          lambda: F.triplet_margin_loss(column, column, column, margin=0)),
         (ValueError, r"\[cosine_similarity\] y: expected x's shape \(3, 1\), got \(3,\)",
          lambda: F.cosine_similarity(column, x)),
+        (ValueError, r"\[cosine_similarity\] dim: expected an axis of \(3, 1\), got 2",
+         lambda: F.cosine_similarity(column, column, 2)),
         (ValueError, r"\[pairwise_distance\] p: expected a number >= 1, got 0",
          lambda: F.pairwise_distance(x, x, p=0)),
     ]  # fmt: skip
@@ -385,6 +387,21 @@ def pairs_of(torch, dtype):
             "real",
         ),
     }
+
+
+@pytest.mark.oracle
+def test_cosines_along_any_axis_agree_with_pytorch(torch):
+    for shape, dim in (((2, 3, 4, 5), 1), ((2, 3, 4), 0), ((3, 4), -2), ((0, 3, 2), 1), ((4,), 0)):
+        rng = np.random.default_rng(len(shape))
+        ours = [Tensor(rng.standard_normal(shape), True) for _ in "xy"]
+        theirs = [torch.tensor(x.numpy(), requires_grad=True) for x in ours]
+        got = F.cosine_similarity(*ours, dim=dim)
+        wanted = torch.nn.functional.cosine_similarity(*theirs, dim=dim)
+        np.testing.assert_allclose(got.numpy(), wanted.detach().numpy(), rtol=1e-10, atol=1e-12)
+        (got * got).sum().backward()
+        (wanted * wanted).sum().backward()
+        for x, y in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-8, atol=1e-12)
 
 
 def cosine_embedding(torch, x, y, signs, margin, reduction):
