@@ -42,9 +42,9 @@ class Segmentation(Recipe):
     """Three levels of two convolutions each, batch norm and ReLU after each."""
 
     goal = Goal("test IoU", lambda r: r["test"]["iou"], at_least=0.85, seconds=240, form=".3f")
-    epochs = 24
+    epochs = 18
     batch_size = 16
-    lr = 1e-2
+    lr = 3e-3
     width = Option(12, "channels of the first level; each further one has twice as many", least=1)
     scenes = Option(2400, "images to learn from", least=16)
     size = Option(32, "pixels of an image's side, a multiple of 4", least=16)
