@@ -29,8 +29,8 @@
 //
 //   the rungs
 //     conv_simt.cuh    one FMA at a time: every shape, dtype and alignment
-//     conv_sm80.cuh    mma.sync; windows gathered by cp.async, zeros filled in; in 16 bits element by
-//                      element where C or K is off 8
+//     conv_sm80.cuh    mma.sync; windows gathered by cp.async, zeros filled in; in 16 bits element
+//                      by element where C or K is off 8
 //     conv_sm90.cuh    wgmma; windows gathered by TMA's im2col mode
 //     depthwise.cu     groups = C: bound by memory, no product of matrices
 //     conv.cu          launchers, choose(); 1x1 without stride or padding is a product as it stands

@@ -14,14 +14,14 @@
 //     m    │ c0 c8 ..  │ c0 c8 ..  │
 //          └───────────┴───────────┴──
 //
-//   With elements a warp loads 32 neighbours along a line, and the tile is 64 x 64 of D, of 8 warps as
-//   4 x 2: a thread remembers 8 windows and 8 others, more would spill. Taps need no padding: of a
-//   picture's window of 7 x 7 x 3 = 147 the last k are zeros up to 160.
+//   With elements a warp loads 32 neighbours along a line, and the tile is 64 x 64 of D, of 8 warps
+//   as 4 x 2: a thread remembers 8 windows and 8 others, more would spill. Taps need no padding: of
+//   a picture's window of 7 x 7 x 3 = 147 the last k are zeros up to 160.
 //
 //   bytes  sizeof(T) (MK N/BN + NK M/BM) from L2: windows overlap, so from HBM about x + w + y
 //   FLOPs  2 GEMM_M GEMM_N GEMM_K, each k up to a multiple of BK = 32
-//   bound  tensor cores once C and K ≳ 64; elements: the load unit, a load and a store of 2 bytes in
-//          each lane for 32 of the multiply-adds that simt would issue besides
+//   bound  tensor cores once C and K ≳ 64; elements: the load unit, where 2 bytes come and go by
+//          an instruction each, for every 32 multiply-adds
 //
 //   CUTLASS, media/docs/implicit_gemm_convolution.md
 

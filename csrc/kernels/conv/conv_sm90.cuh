@@ -144,15 +144,16 @@ class ConvPlan<PASS, TILE>::TileMoments {
     ::pynn::Moments joined;
 #pragma unroll
     for (int i = 0; i < 4; ++i) joined = joined + moments_of(entry(i));
-    int64_t const row = work.m0 + gemm::sm90::rank_in_cluster<TILE::CLUSTER>() * TILE::BM + group * 64;
+    int const rank = gemm::sm90::rank_in_cluster<TILE::CLUSTER>();
+    int64_t const row = work.m0 + rank * TILE::BM + group * 64;
     int64_t const n = plan.column(work, first_column + lane % 8 * 4 + lane / 8);
     if (row >= plan.p.M || n >= plan.p.epilogue.N) return;
     plan.moments[row / MOMENTS_ROWS * plan.shape.K + n] = joined;
   }
 
  private:
-  // Lane l has columns l % 8 * 4 ... + 3 of every fourth row; returns the sums of the warp's 16 rows
-  // in column l % 8 * 4 + l / 8, about the value in the first of them.
+  // Lane l has columns l % 8 * 4 ... + 3 of every fourth row; returns the sums of the warp's 16
+  // rows in column l % 8 * 4 + l / 8, about the value in the first of them.
   __device__ BoardEntry join_lanes(int lane) const {
     constexpr unsigned EVERY_LANE = 0xFFFFFFFF;
     BoardEntry own{};

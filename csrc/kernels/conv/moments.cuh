@@ -1,6 +1,6 @@
 // moments.cuh — the moments of y's channels out of fprop's tiles, for the batch norm behind it.
 //
-//   parts (ceil(M / 64), K) of the moments (common/moments.cuh) of 64 rows of y (M = N P Q, K) each,
+//   parts (ceil(M / 64), K), each the moments (common/moments.cuh) of 64 rows of y (M = N P Q, K)
 //   after bias and rounding: of y as it is read again. group_statistics of kernels/norm joins them.
 //
 //   thread   4 neighbouring columns, of the rows that it finishes: sums about the first of them
@@ -47,8 +47,9 @@ __device__ inline Moments moments_of(BoardEntry const& e) {
   return Shifted{e.at[0], e.at[1], e.at[2]}.moments(e.at[3]);
 }
 
-// Leaves the moments of the tile's columns; `part` says which of PARTS threads over a column this is,
-// `column` the first of its 4. By every thread of the CTA, which no longer uses the board's memory.
+// Leaves the moments of the tile's columns; `part` says which of PARTS threads over a column this
+// is, `column` the first of its 4. By every thread of the CTA, which no longer uses the board's
+// memory.
 template <int BM, int BN, int PARTS, int THREADS>
 __device__ inline void put_moments(Problem const& p, Work const& work, ColumnSums<4> const& sums,
                                    BoardEntry* board, int part, int column) {

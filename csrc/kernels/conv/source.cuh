@@ -162,7 +162,7 @@ struct PixelSource {
 };
 
 // Where the sums of a tile go: the epilogue of the group's columns, and for each row of the tile one
-// of D, which in dgrad with a stride is a pixel that the phase reaches. `sums` are of what is stored.
+// of D, which in dgrad with a stride is a pixel that the phase reaches. `sums` are of what it stores.
 template <Pass PASS>
 struct Finish {
   Problem const& p;

@@ -192,7 +192,7 @@ __device__ inline void finish_amax(Epilogue const& e, unsigned most) {
   if (threadIdx.x % 32 == 0) atomicMax(e.amax, most);
 }
 
-// Finishes elements n ... n + W - 1 of a row of D, n a multiple of W; returns them as they are stored.
+// Finishes elements n ... n + W - 1 of a row of D, n a multiple of W; returns what it has stored.
 template <int W>
 __device__ inline Vec<float, W> finish(Epilogue const& e, int64_t row, int64_t n, Vec<float, W> v) {
   if (n >= e.N) return v;

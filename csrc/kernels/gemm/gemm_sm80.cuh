@@ -153,8 +153,8 @@ struct Sm80Operand {
 };
 
 // The same stage filled element by element, where chunks do not begin at 16 bytes in global memory.
-// Neighbours along a line are those of a warp; a thread's are STEP lines apart. All are loaded before
-// the first is stored, and the barrier that a stage waits for is the mainloop's.
+// Neighbours along a line are those of a warp; a thread's are STEP lines apart. All are loaded
+// before the first is stored, and the barrier that a stage waits for is the mainloop's.
 template <class OPERAND, typename T, Major MAJOR, int EXTENT, int THREADS>
 struct Sm80Elements {
   static constexpr int BK = OPERAND::BK;

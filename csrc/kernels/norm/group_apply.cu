@@ -1,4 +1,4 @@
-// group_apply.cu — y = f(z),  z = (x - mean) rstd w + b + residual, by channels or groups of channels.
+// group_apply.cu — y = f(z),  z = (x - mean) rstd w + b + residual, by channels or groups of them.
 //
 //   x, y (N, L, C) of T = f32 | f16 | bf16, math in f32: group.cuh
 //   mean, rstd (N, G) f64;  w, b (C,) or empty;  residual like x or empty;  f: norm.cuh

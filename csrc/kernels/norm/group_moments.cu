@@ -5,8 +5,8 @@
 //   way, with the variance over n - 1
 //   group_moments      all of it; workspace f32, any size of at least 4 N C: more lets L be cut in
 //                      more splits
-//   group_statistics   the second kernel alone: whoever wrote x (1, L, C) left parts (S, C, 4) f32 of
-//                      its moments (common/moments.cuh), as fprop of kernels/conv does
+//   group_statistics   the second kernel alone: whoever wrote x (1, L, C) left parts (S, C, 4) f32
+//                      of its moments (common/moments.cuh), as fprop of kernels/conv does
 //
 //   first kernel   down the columns (common/column.cuh); a thread sums over 64 rows at a time, about
 //                  the first of them (common/moments.cuh)
@@ -64,7 +64,9 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
       }
     }
 #pragma unroll
-    for (int k = 0; k < WIDTH; ++k) moments[k] = moments[k] + sums[k].moments(static_cast<float>(count));
+    for (int k = 0; k < WIDTH; ++k) {
+      moments[k] = moments[k] + sums[k].moments(static_cast<float>(count));
+    }
   }
 
   join_columns<WIDTH>(plan, moments);

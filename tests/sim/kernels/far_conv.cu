@@ -37,8 +37,8 @@ void launch_last(Problem const& p, bool sm80) {
 }  // namespace
 }  // namespace pynn::conv
 
-// numbers: N H W C P Q K R S, stride and padding of both axes, splits. d is f16 of `columns` columns,
-// for wgrad f32 of its parts. dgrad: the last phase.
+// numbers: N H W C P Q K R S, stride and padding of both axes, splits. d is f16, of wgrad f32 in parts.
+// dgrad: the last phase.
 extern "C" const char* far_conv(int pass, int sm80, void const* a, void const* b, void* d,
                                 int64_t const* numbers) {
   using namespace pynn;
