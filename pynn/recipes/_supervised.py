@@ -84,8 +84,9 @@ class Classification(_Normalized):
         first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
         if first is not None:
             weight = first.weight.numpy()
-            R, S = weight.shape[1:3]
-            title = f"the {len(weight)} filters of the first layer, {R} x {S}: red +, blue -"
+            K, R, S, C = weight.shape
+            shown = "in the colours they look for" if C == 3 else "red +, blue -"
+            title = f"the {K} filters of the first layer, {R} x {S}: {shown}"
             train.plots.filters(out / "filters.png", weight, title)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
