@@ -32,6 +32,7 @@ from pynn.nn.attention import LearnedPositions, MultiheadAttention, SinusoidalPo
 from pynn.nn.clip import clip_grad_norm_, clip_grad_value_
 from pynn.nn.container import ModuleDict, ModuleList, Sequential
 from pynn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from pynn.nn.distance import CosineSimilarity, PairwiseDistance
 from pynn.nn.dropout import AlphaDropout, Dropout, Dropout2d
 from pynn.nn.embedding import Embedding
 from pynn.nn.fusion import ConvBatchNorm1d, ConvBatchNorm2d, fuse_conv_bn_eval

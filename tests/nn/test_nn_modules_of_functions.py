@@ -20,6 +20,8 @@ def test_sizes_reversal_and_losses_pass_their_arguments_on():
     cases += [
         (nn.ContrastiveLoss(3.0, "none")(a, b, [1, 0, 1]),
          F.contrastive_loss(a, b, [1, 0, 1], 3.0, "none")),
+        (nn.PairwiseDistance(1.0, 1e-3)(a, b), F.pairwise_distance(a, b, 1.0, 1e-3)),
+        (nn.CosineSimilarity(0, 2.0)(a, b), F.cosine_similarity(a, b, 0, 2.0)),
     ]  # fmt: skip
     p = F.log_softmax(pynn.randn(5, 2, 4))
     cases += [
