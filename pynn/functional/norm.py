@@ -132,20 +132,21 @@ def instance_norm(x, weight=None, bias=None, eps=1e-5, activation=None):
     return op(x, *(t for t in (weight, bias) if t is not None))
 
 
-def layer_norm(x, weight=None, bias=None, eps=1e-5, axes=1):
-    """Normalize over the last axis:  y = (x - mean) / sqrt(var + eps) * weight + bias.
+def layer_norm(x, weight=None, bias=None, eps=1e-5, axes=1, activation=None):
+    """Normalize over the last axis:  y = f((x - mean) / sqrt(var + eps) * weight + bias).
 
     x             (..., C)  any float
     weight, bias  (C,)      dtype of x, or None
     axes          how many trailing axes are normalized together; weight and bias have their shape
+    activation    f: None, "relu" or "gelu", in the same pass over memory
     returns (..., C)  dtype of x; mean, rstd and sums are f32 or wider
 
     Raises ValueError if weight or bias is not (C,), TypeError for dtypes.
     Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
     _check("layer_norm", x, axes, axes=axes, weight=weight, bias=bias)
-    _check_how("layer_norm", eps)
-    op = LayerNorm(axes, eps, weight is not None, bias is not None)
+    _check_how("layer_norm", eps, activation)
+    op = LayerNorm(axes, eps, weight is not None, bias is not None, activation)
     return op(x, *(t for t in (weight, bias) if t is not None))
 
 
@@ -168,21 +169,24 @@ def rms_norm(x, weight=None, eps=None, axes=1):
     return op(x) if weight is None else op(x, weight)
 
 
-def add_layer_norm(x, residual, weight=None, bias=None, eps=1e-5, axes=1, prenorm=True):
+def add_layer_norm(
+    x, residual, weight=None, bias=None, eps=1e-5, axes=1, prenorm=True, activation=None
+):
     """layer_norm of x + residual, in one pass over memory: the "add & norm" of a transformer.
 
     x, residual   (..., C)  any float, one dtype and shape
     weight, bias  (C,)      dtype of x, or None
     axes          how many trailing axes are normalized together; weight and bias have their shape
     prenorm       also return the sum, which the next residual is added to
+    activation    None, "relu" or "gelu", applied to y alone
     returns y, or (y, x + residual)  (..., C)  dtype of x
 
     Raises ValueError for shapes that do not fit, TypeError for dtypes.
     """
     _check_sum("add_layer_norm", x, residual)
     _check("add_layer_norm", x, axes, axes=axes, weight=weight, bias=bias)
-    _check_how("add_layer_norm", eps)
-    op = AddLayerNorm(prenorm, axes, eps, weight is not None, bias is not None)
+    _check_how("add_layer_norm", eps, activation)
+    op = AddLayerNorm(prenorm, axes, eps, weight is not None, bias is not None, activation)
     return op(x, residual, *(t for t in (weight, bias) if t is not None))
 
 

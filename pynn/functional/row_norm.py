@@ -22,15 +22,15 @@ from pynn.functional.standardize import (
 
 
 class LayerNorm(Affine):
-    """y = (x - mean) rstd w + b,  rstd = 1 / sqrt(var + eps), over the last `axes` axes.
+    """y = f(z),  z = (x - mean) rstd w + b,  rstd = 1 / sqrt(var + eps), over the last `axes` axes.
 
-    x is seen as (R, C), mean and rstd are (R,). With g = dy w:
-    dx = rstd (g - sum g / C - xhat sum(g xhat) / C),  dw = sum dy xhat,  db = sum dy.
+    x is seen as (R, C), mean and rstd are (R,). With dz = dy f'(z) and g = dz w:
+    dx = rstd (g - sum g / C - xhat sum(g xhat) / C),  dw = sum dz xhat,  db = sum dz.
     Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
 
-    def __init__(self, axes, eps, has_weight, has_bias):
-        super().__init__(eps, has_weight, has_bias)
+    def __init__(self, axes, eps, has_weight, has_bias, activation=None):
+        super().__init__(eps, has_weight, has_bias, activation)
         self.axes = axes
 
     def view(self, x):
@@ -60,7 +60,7 @@ class LayerNorm(Affine):
             d *= self.w
         if b is not None:
             d += b.reshape(-1)
-        return d.reshape(x.shape).astype(x.dtype, copy=False)
+        return self.activate(d).reshape(x.shape).astype(x.dtype, copy=False)
 
     def moments(self, x):
         """Leaves mean and var; returns d = x - mean, rounded, and what the mean of d still is."""
@@ -75,8 +75,9 @@ class LayerNorm(Affine):
     @quiet
     def backward(self, dy, dsum=None):
         d, low = minus_mean(self.view(widen(self.x)), self.mean)
-        dy = self.view(widen(dy)).astype(d.dtype, copy=False)
         rstd, n = self.rstd, max(1, d.shape[1])
+        dy = self.before_activation(self.view(widen(dy)), lambda: self.affine(d, low))
+        dy = dy.astype(d.dtype, copy=False)
         product = dy * d
         dw = db = dx = None
         if self.has_weight:
@@ -96,6 +97,12 @@ class LayerNorm(Affine):
             dx = self.plus(d, dsum)
         return self.gradients(dx, dw, db)
 
+    def affine(self, d, low):
+        """z, of d - low = x - mean."""
+        z = d * beside(self.rstd, d) - beside(low * self.rstd, d)
+        z = z if self.w is None else z * widen(self.w)
+        return z if self.b is None else z + widen(self.b).reshape(-1)
+
     def plus(self, dx, dsum):
         """dx (R, C) in x's shape, and what came to the sum by another way."""
         if dsum is not None:
@@ -113,7 +120,8 @@ class LayerNorm(Affine):
         rows = self.rows(x, residual)
         self.mean, self.rstd = xp.empty(len(rows[0])), xp.empty(len(rows[0]))
         outputs = *self.rows(y, total), self.mean, self.rstd
-        native.layer_norm_fwd(*rows, weight, bias, *outputs, self.eps)
+        how = self.eps, self.activation_code
+        native.layer_norm_fwd(*rows, weight, bias, *outputs, *how)
         return y
 
     def rows(self, *arrays):
@@ -121,12 +129,13 @@ class LayerNorm(Affine):
         return [self.view(a) if a.shape == self.shape else a for a in arrays]
 
     def backward_native(self, dy, dsum=None):
-        x, w, _ = self.kept_native()
+        x, *affine = self.kept_native()
         dx, dw, db = self.empty_gradients(x, self.view(x).shape[1])
         dsum = array_module(x).empty(0, x.dtype) if dsum is None else dsum
-        rows = *self.rows(x, dy, dsum), w, self.mean, self.rstd
-        outputs = *self.rows(dx), dw, db
-        native.layer_norm_bwd(*rows, *outputs, self.workspace(x, dw.size + db.size))
+        inputs = *self.rows(x, dy, dsum), *(a.reshape(-1) for a in affine), self.mean, self.rstd
+        workspace = self.workspace(x, dw.size + db.size)
+        gradients = [*self.rows(dx), dw, db]
+        native.layer_norm_bwd(*inputs, gradients, workspace, self.activation_code)
         return self.gradients(dx, *(self.shaped(g) if g.size else g for g in (dw, db)))
 
     def workspace(self, x, sums):

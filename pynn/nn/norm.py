@@ -102,15 +102,20 @@ class BatchNorm2d(_BatchNorm):
 class LayerNorm(Module):
     """Normalize over the last axes, of shape `normalized_shape`; weight and bias have that shape.
 
+    activation  None, "relu" or "gelu": applied to the result in the same pass over memory
+
     weight is 1 and bias 0 at first. Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
 
     shown = ("normalized_shape", "eps", "elementwise_affine")
 
-    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True):
+    def __init__(
+        self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, activation=None
+    ):
         super().__init__()
         self.normalized_shape = _shape("LayerNorm", normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.activation = activation
         shape = self.normalized_shape
         self.register_parameter("weight", empty(*shape) if elementwise_affine else None)
         self.register_parameter("bias", empty(*shape) if elementwise_affine and bias else None)
@@ -125,8 +130,8 @@ class LayerNorm(Module):
         _check_tail("LayerNorm", x, self.normalized_shape)
         how = self.weight, self.bias, self.eps, len(self.normalized_shape)
         if residual is None:
-            return F.layer_norm(x, *how)
-        return F.add_layer_norm(x, residual, *how, prenorm)
+            return F.layer_norm(x, *how, self.activation)
+        return F.add_layer_norm(x, residual, *how, prenorm, self.activation)
 
 
 class RMSNorm(Module):

@@ -377,6 +377,8 @@ ROW_NORMS = {
     "add layer": lambda: AddLayerNorm(True, 1, EPS, True, True),
     "add layer alone": lambda: AddLayerNorm(False, 1, EPS, False, True),
     "add rms": lambda: AddRMSNorm(True, 1, EPS, True),
+    "layer, gelu": lambda: LayerNorm(1, EPS, True, True, "gelu"),
+    "add layer, relu": lambda: AddLayerNorm(True, 1, EPS, True, True, "relu"),
 }
 
 
@@ -469,9 +471,9 @@ def test_row_norm_launchers_say_what_is_wrong():
     x, none, stats = np.zeros((3, 4), np.float32), np.zeros(0, np.float32), np.zeros(3)
     with pytest.raises(ValueError, match=r"\[layer_norm_fwd\] weight: expected shape \(4,\), got"):
         outs = x.copy(), none.copy(), stats, stats.copy()
-        sim.layer_norm_fwd(x, none, np.zeros(3, np.float32), none, *outs, 1e-5)
+        sim.layer_norm_fwd(x, none, np.zeros(3, np.float32), none, *outs, 1e-5, 0)
     with pytest.raises(ValueError, match=r"\[layer_norm_fwd\] sum: expected shape \(3, 4\), got"):
-        sim.layer_norm_fwd(x, x, none, none, *outs, 1e-5)
+        sim.layer_norm_fwd(x, x, none, none, *outs, 1e-5, 0)
     with pytest.raises(ValueError, match=r"\[rms_norm_bwd\] workspace: expected at least 8 floats"):
         sim.rms_norm_bwd(x, x, none, none, stats, x.copy(), np.zeros(4, np.float32), none)
     with pytest.raises(TypeError, match=r"\[rms_norm_fwd\] rstd: expected float64, got float32"):

@@ -99,6 +99,18 @@ def test_layer_norm_answers(shape, affine):
     )
 
 
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("shape", [(0, 5), (4, 0), (5, 3), (7, 31), (2, 3, 33)], ids=str)
+def test_layer_norm_and_an_activation_answer(shape, activation):
+    rng = np.random.default_rng(0)
+    x, residual = rng.standard_normal((2, *shape))
+    w, b = 1 + rng.standard_normal((2, shape[-1]))
+    for affine in ((), (w,), (w, b)):
+        how = 1, 1e-5, len(affine) > 0, len(affine) > 1, activation
+        check(lambda how=how: LayerNorm(*how), (x, *affine), gradient=activation == "gelu")
+        check(lambda how=how: AddLayerNorm(True, *how), (x, residual, *affine))
+
+
 def test_layer_norm_over_several_axes_answers():
     x, w, b = draw(3, 4, 5), draw(4, 5, seed=1), draw(4, 5, seed=2)
     truth = lambda x, w, b: standardized(x, (1, 2)) * w + b  # noqa: E731
@@ -167,7 +179,7 @@ def test_fused_layers_are_their_parts():
                 np.testing.assert_array_equal(total.numpy(), (x + r).numpy())
                 np.testing.assert_array_equal(y.numpy(), norm(x + r).numpy())
                 np.testing.assert_array_equal(norm(x, r).numpy(), y.numpy())
-            for layer, *how in [(nn.BatchNorm1d, 8), (nn.GroupNorm, 2, 8)]:
+            for layer, *how in [(nn.BatchNorm1d, 8), (nn.GroupNorm, 2, 8), (nn.LayerNorm, 8)]:
                 plain, fused = layer(*how), layer(*how, activation="relu")
                 np.testing.assert_array_equal(fused(x).numpy(), F.relu(plain(x)).numpy())
                 fused.eval(), plain.eval()

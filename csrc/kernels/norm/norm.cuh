@@ -30,11 +30,15 @@ struct Identity {
 template <typename F>
 inline constexpr bool USES_Z = !std::is_same_v<F, Identity>;
 
+inline void expect_activation(char const* op, int64_t activation) {
+  expect(activation >= 0 && activation <= 2, op, "activation", "0 (none), 1 (relu) or 2 (gelu)",
+         activation);
+}
+
 // f.template operator()<F>() for the activation of that number, as in kernels/gemm/epilogue.cuh.
 template <typename F>
 void dispatch_activation(char const* op, int64_t activation, F&& f) {
-  expect(activation >= 0 && activation <= 2, op, "activation", "0 (none), 1 (relu) or 2 (gelu)",
-         activation);
+  expect_activation(op, activation);
   if (activation == 0) return f.template operator()<Identity>();
   if (activation == 1) return f.template operator()<activation::Relu>();
   f.template operator()<activation::Gelu>();

@@ -99,6 +99,19 @@ __device__ inline double inverse_root(double variance, float eps) {
   return in_range(narrow) ? 1.f / sqrtf(narrow) : 1. / sqrt(v);
 }
 
+// y of xhat:  f(xhat w + b), f by its number as in norm.cuh.
+template <typename T>
+struct RowAffine {
+  Affine<T> columns;
+  int64_t function;
+
+  __device__ float y(int64_t c, float xhat) const {
+    float const z = fmaf(xhat, columns.w(c), columns.b(c));
+    if (function == 0) return z;
+    return function == 1 ? activation::Relu::fwd(z) : activation::Gelu::fwd(z);
+  }
+};
+
 template <typename T>
 struct Gradient {
   T const* x;
@@ -107,6 +120,8 @@ struct Gradient {
   double const* mean;  // null: rms
   double const* rstd;
   T const* weight;  // null: 1
+  T const* bias;    // null: 0; read where f looks at z
+  int64_t function;
   int64_t rows;
   int64_t n;
   T* dx;         // null: not wanted
@@ -123,6 +138,44 @@ struct Gradient {
     return Slope(xhat, mean ? sum_g / count : 0., sum_g_xhat / count);
   }
   __device__ float w(int64_t c) const { return weight ? static_cast<float>(weight[c]) : 1.f; }
+
+  // dy f'(z) at column c
+  __device__ float dz(int64_t c, float xhat, float dy) const {
+    if (function == 0) return dy;
+    float const z = fmaf(xhat, w(c), bias ? static_cast<float>(bias[c]) : 0.f);
+    return function == 1 ? activation::Relu::bwd(z, dy) : activation::Gelu::bwd(z, dy);
+  }
+};
+
+// dy of a part of a row, then dz, in f32.
+template <typename T, int WIDTH, int THREADS, int VECS>
+struct HeldGradient {
+  using Lane = Row<T, WIDTH, THREADS, VECS>;
+  float values[VECS][WIDTH];
+
+  __device__ void load(T const* dy, int n) {
+    Lane rdy;
+    rdy.load(dy, n);
+#pragma unroll
+    for (int v = 0; v < VECS; ++v) {
+#pragma unroll
+      for (int k = 0; k < WIDTH; ++k) values[v][k] = rdy(v, k);
+    }
+  }
+  // The part begins at column `first`.
+  __device__ void before_f(Gradient<T> const& p, Standardize const& xhat, Lane const& rx,
+                           int64_t first, int n) {
+    if (p.function == 0) return;
+#pragma unroll
+    for (int v = 0; v < VECS; ++v) {
+      if (Lane::at(v) >= n) continue;
+#pragma unroll
+      for (int k = 0; k < WIDTH; ++k) {
+        values[v][k] = p.dz(first + Lane::at(v) + k, xhat(rx(v, k)), values[v][k]);
+      }
+    }
+  }
+  __device__ float operator()(int v, int k) const { return values[v][k]; }
 };
 
 // Rows of a cluster of CTAs (row_norm_sm90.cu), in 16-byte steps: at most so long.
@@ -130,7 +183,7 @@ inline constexpr int64_t CLUSTER_ROW = 131072;
 
 template <typename Kind, typename T>
 void fwd_cluster(char const* op, cudaStream_t stream, T const* x, Addition<T> add, int64_t rows,
-                 int64_t n, float eps, Affine<T> affine, T* y, RowStatistics statistics);
+                 int64_t n, float eps, RowAffine<T> affine, T* y, RowStatistics statistics);
 
 // dx alone.
 template <typename T>

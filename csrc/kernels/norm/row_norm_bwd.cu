@@ -1,6 +1,7 @@
 // row_norm_bwd.cu — the gradient of layer and root mean square normalization of rows.
 //
 //   y = xhat w + b (row_norm_fwd.cu);  g = dy w,  dw = sum_r dy xhat,  db = sum_r dy
+//   behind an activation, y = f(z), dz = dy f'(z) takes the place of dy: norm.cuh
 //   dx = rstd (g - [layer] mean_c g - xhat mean_c(g xhat)) [+ dsum, where x is a sum that went on]
 //
 //   x, dy, dsum, dx (R, C), w, dw, db (C,);  T = f32 | f16 | bf16, math and sums in f32
@@ -55,18 +56,19 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>) row_norm_bwd_kernel(Gradient
   int turn = 0;
   for (int64_t row = team; row < p.rows; row += teams, turn ^= 1) {
     Lane rx;
-    Lane rdy;
+    HeldGradient<T, WIDTH, THREADS, VECS> rdz;
     Lane rds;
     rx.load(p.x + row * n, n);
-    rdy.load(p.dy + row * n, n);
+    rdz.load(p.dy + row * n, n);
     if (WIDTH > 1 && p.dsum != nullptr) rds.load(p.dsum + row * n, n);
     Standardize const xhat = p.xhat(row);
+    rdz.before_f(p, xhat, rx, 0, n);
 
-    auto const g = [&](int v, int k) { return rdy(v, k) * p.w(Lane::at(v) + k); };
+    auto const g = [&](int v, int k) { return rdz(v, k) * p.w(Lane::at(v) + k); };
     TwoSums<Sum> const part = Lane::fold(TwoSums<Sum>{}, n, Add{}, [&](int v, int k) {
-      float const dy = rdy(v, k);
-      dw[v * WIDTH + k] = fmaf(dy, xhat(rx(v, k)), dw[v * WIDTH + k]);
-      db[v * WIDTH + k] += dy;
+      float const dz = rdz(v, k);
+      dw[v * WIDTH + k] = fmaf(dz, xhat(rx(v, k)), dw[v * WIDTH + k]);
+      db[v * WIDTH + k] += dz;
       return TwoSums<Sum>{Sum(g(v, k)), Sum::product(g(v, k), xhat.rough(rx(v, k)))};
     });
     if (p.dx == nullptr) continue;
@@ -108,11 +110,12 @@ __global__ void __launch_bounds__(LONG_THREADS, 1) row_norm_bwd_long_kernel(Grad
   for (int64_t i = 0; i < p.n; i += CHUNK) {
     int const m = static_cast<int>(min(p.n - i, CHUNK));
     Lane rx;
-    Lane rdy;
+    HeldGradient<T, WIDTH, LONG_THREADS, LONG_VECS> rdz;
     rx.load(x + i, m);
-    rdy.load(dy + i, m);
+    rdz.load(dy + i, m);
+    rdz.before_f(p, xhat, rx, i, m);
     sums = sums + Lane::fold(TwoSums<Sum>{}, m, Add{}, [&](int v, int k) {
-             float const g = rdy(v, k) * p.w(i + Lane::at(v) + k);
+             float const g = rdz(v, k) * p.w(i + Lane::at(v) + k);
              return TwoSums<Sum>{Sum(g), Sum::product(g, xhat.rough(rx(v, k)))};
            });
   }
@@ -122,13 +125,14 @@ __global__ void __launch_bounds__(LONG_THREADS, 1) row_norm_bwd_long_kernel(Grad
   for (int64_t i = 0; i < p.n; i += CHUNK) {
     int const m = static_cast<int>(min(p.n - i, CHUNK));
     Lane rx;
-    Lane rdy;
+    HeldGradient<T, WIDTH, LONG_THREADS, LONG_VECS> rdz;
     Lane rds;
     rx.load(x + i, m);
-    rdy.load(dy + i, m);
+    rdz.load(dy + i, m);
+    rdz.before_f(p, xhat, rx, i, m);
     if (p.dsum != nullptr) rds.load(p.dsum + row * p.n + i, m);
     Lane::map(p.dx + row * p.n + i, m, [&](int v, int k) {
-      float const dx = slope.dx(rx(v, k), rdy(v, k) * p.w(i + Lane::at(v) + k));
+      float const dx = slope.dx(rx(v, k), rdz(v, k) * p.w(i + Lane::at(v) + k));
       return p.dsum != nullptr ? dx + rds(v, k) : dx;
     });
   }
@@ -146,9 +150,9 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
     Standardize const xhat = p.xhat(row);
 #pragma unroll
     for (int k = 0; k < WIDTH; ++k) {
-      float const dy = static_cast<float>(rdy.at[k]);
       float const h = xhat(static_cast<float>(rx.at[k]));
-      sums[k] = sums[k] + TwoSums<Sum>{Sum::product(dy, h), Sum(dy)};
+      float const dz = p.dz(work.column + k, h, static_cast<float>(rdy.at[k]));
+      sums[k] = sums[k] + TwoSums<Sum>{Sum::product(dz, h), Sum(dz)};
     }
   }
   join_columns<WIDTH>(plan, sums);
@@ -207,7 +211,8 @@ int64_t choose_bwd(char const* op, cudaStream_t stream, Gradient<T> p, int64_t m
 
 template <typename Kind>
 void backward(char const* op, cudaStream_t stream, Array x, Array dy, Array dsum, Array weight,
-              Array mean, Array rstd, Out dx, Out dw, Out db, Out workspace) {
+              Array bias, Array mean, Array rstd, Out dx, Out dw, Out db, Out workspace,
+              int64_t function) {
   expect_ndim(op, "x", x, 2);
   int64_t const rows = x.dims[0];
   int64_t const n = x.dims[1];
@@ -224,6 +229,7 @@ void backward(char const* op, cudaStream_t stream, Array x, Array dy, Array dsum
   if (dw.size() > 0) expect_shape(op, "dw", dw, {n});
   if (db.size() > 0) expect_shape(op, "db", db, {n});
   expect_dtype(op, "workspace", workspace, DType::f32);
+  expect_activation(op, function);
   bool const sums = dw.size() > 0 || db.size() > 0;
   if (sums) {
     expect(workspace.size() >= 2 * n, op, "workspace", "at least " + show(2 * n) + " floats",
@@ -238,6 +244,8 @@ void backward(char const* op, cudaStream_t stream, Array x, Array dy, Array dsum
                         Kind::CENTRED ? mean.data<double>() : nullptr,
                         rstd.data<double>(),
                         optional<T>(op, "weight", weight, x, n),
+                        optional<T>(op, "bias", bias, x, n),
+                        function,
                         rows,
                         n,
                         wanted<T>(op, "dx", dx, x),
@@ -259,21 +267,26 @@ void backward(char const* op, cudaStream_t stream, Array x, Array dy, Array dsum
   });
 }
 
-void layer_norm_bwd(cudaStream_t stream, Array x, Array dy, Array dsum, Array weight, Array mean,
-                    Array rstd, Out dx, Out dw, Out db, Out workspace) {
-  backward<Layer>("layer_norm_bwd", stream, x, dy, dsum, weight, mean, rstd, dx, dw, db, workspace);
+void layer_norm_bwd(cudaStream_t stream, Array x, Array dy, Array dsum, Array weight, Array bias,
+                    Array mean, Array rstd, Outs gradients, Out workspace, int64_t activation) {
+  char const* const op = "layer_norm_bwd";
+  expect(gradients.size() == 3, op, "gradients", "dx, dw and db", gradients.size());
+  backward<Layer>(op, stream, x, dy, dsum, weight, bias, mean, rstd, gradients[0], gradients[1],
+                  gradients[2], workspace, activation);
 }
-PYNN_EXPORT(layer_norm_bwd,
-            "(x, dy, dsum, weight, mean, rstd, dx, dw, db, workspace)  "
-            "dx = rstd (g - mean g - xhat mean(g xhat)) + dsum, g = dy weight; dw = sum dy xhat, "
-            "db = sum dy");
+PYNN_EXPORT(
+    layer_norm_bwd,
+    "(x, dy, dsum, weight, bias, mean, rstd, gradients, workspace, activation)  "
+    "gradients dx = rstd (g - mean g - xhat mean(g xhat)) + dsum, g = dz weight; dw = sum dz "
+    "xhat, db = sum dz; dz = dy f'(xhat weight + bias)");
 
 void rms_norm_bwd(cudaStream_t stream, Array x, Array dy, Array dsum, Array weight, Array rstd,
                   Out dx, Out dw, Out workspace) {
   Out none = dw;
   none.ndim = 1;
   none.dims[0] = 0;
-  backward<Rms>("rms_norm_bwd", stream, x, dy, dsum, weight, rstd, rstd, dx, dw, none, workspace);
+  backward<Rms>("rms_norm_bwd", stream, x, dy, dsum, weight, none, rstd, rstd, dx, dw, none,
+                workspace, 0);
 }
 PYNN_EXPORT(rms_norm_bwd,
             "(x, dy, dsum, weight, rstd, dx, dw, workspace)  dx = rstd (g - xhat mean(g xhat)) + "

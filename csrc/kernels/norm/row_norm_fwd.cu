@@ -2,7 +2,7 @@
 //
 //   layer  xhat = (x - mean) rstd,  rstd = 1 / sqrt(var + eps)
 //   rms    xhat = x rstd,           rstd = 1 / sqrt(mean x^2 + eps)
-//   y = xhat w + b;  with a residual, x + residual takes the place of x, and is kept, rounded, as
+//   y = xhat w + b, layer f(xhat w + b), f of norm.cuh;  with a residual, x + residual takes the place of x, and is kept, rounded, as
 //   `sum`
 //
 //   x, residual, sum, y (R, C), w, b (C,);  T = f32 | f16 | bf16, math and sums in f32
@@ -34,7 +34,7 @@ namespace pynn::norm {
 template <typename Kind, typename T, int WIDTH, int THREADS, int VECS>
 __global__ void __launch_bounds__(ROW_CTA<THREADS>)
     row_norm_fwd_kernel(T const* x, Addition<T> add, int64_t rows, int n, float eps,
-                        Affine<T> affine, T* y, RowStatistics statistics) {
+                        RowAffine<T> affine, T* y, RowStatistics statistics) {
   using Lane = Row<T, WIDTH, THREADS, VECS>;
   using Cta = Team<THREADS>;
   int64_t const row = row_index<THREADS>();
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
   Standardize const xhat(moments.mean, rstd);
   Lane::map(y + row * n, n, [&](int v, int k) {
     int const c = Lane::at(v) + k;
-    return fmaf(xhat(rx(v, k)), affine.w(c), affine.b(c));
+    return affine.y(c, xhat(rx(v, k)));
   });
   if (Cta::rank() == 0) {
     if constexpr (Kind::CENTRED) statistics.mean[row] = moments.mean;
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
 
 template <typename Kind, typename T, int WIDTH>
 __global__ void __launch_bounds__(LONG_THREADS, 1)
-    row_norm_fwd_long_kernel(T const* x, Addition<T> add, int64_t n, float eps, Affine<T> affine,
+    row_norm_fwd_long_kernel(T const* x, Addition<T> add, int64_t n, float eps, RowAffine<T> affine,
                              T* y, RowStatistics statistics) {
   using Lane = Row<T, WIDTH, LONG_THREADS, LONG_VECS>;
   using Cta = Team<LONG_THREADS>;
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(LONG_THREADS, 1)
     if (add.residual != nullptr) Lane::map(add.sum + i, m, rx);
     Lane::map(y + i, m, [&](int v, int k) {
       int64_t const c = i + Lane::at(v) + k;
-      return fmaf(xhat(rx(v, k)), affine.w(c), affine.b(c));
+      return affine.y(c, xhat(rx(v, k)));
     });
   }
   if (threadIdx.x == 0) {
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(LONG_THREADS, 1)
 
 template <typename Kind, typename T>
 void choose_fwd(char const* op, cudaStream_t stream, T const* x, Addition<T> add, int64_t rows,
-                int64_t n, float eps, Affine<T> affine, T* y, RowStatistics statistics) {
+                int64_t n, float eps, RowAffine<T> affine, T* y, RowStatistics statistics) {
   bool const aligned = is_vec_aligned(x) && is_vec_aligned(y) && is_vec_aligned(add.residual) &&
                        is_vec_aligned(add.sum);
   bool const fits = choose_row<T, 16384>(n, aligned, [&]<int WIDTH, int THREADS, int VECS>() {
@@ -140,7 +140,7 @@ void choose_fwd(char const* op, cudaStream_t stream, T const* x, Addition<T> add
 
 template <typename Kind>
 void forward(char const* op, cudaStream_t stream, Array x, Array residual, Array weight, Array bias,
-             Out y, Out sum, Out mean, Out rstd, double eps) {
+             Out y, Out sum, Out mean, Out rstd, double eps, int64_t function) {
   expect_ndim(op, "x", x, 2);
   int64_t const rows = x.dims[0];
   int64_t const n = x.dims[1];
@@ -155,9 +155,10 @@ void forward(char const* op, cudaStream_t stream, Array x, Array residual, Array
   expect_shape(op, "rstd", rstd, {rows});
   expect_dtype(op, "rstd", rstd, DType::f64);
   expect(eps >= 0., op, "eps", "a number >= 0", eps);
+  expect_activation(op, function);
   dispatch_float(op, "x", x.dtype, [&]<typename T>() {
-    Affine<T> const affine{optional<T>(op, "weight", weight, x, n),
-                           optional<T>(op, "bias", bias, x, n)};
+    RowAffine<T> const affine{
+        {optional<T>(op, "weight", weight, x, n), optional<T>(op, "bias", bias, x, n)}, function};
     if (x.size() == 0) return;
     bool const adds = residual.size() > 0;
     Addition<T> const add{adds ? residual.data<T>() : nullptr, adds ? sum.data<T>() : nullptr};
@@ -167,12 +168,13 @@ void forward(char const* op, cudaStream_t stream, Array x, Array residual, Array
 }
 
 void layer_norm_fwd(cudaStream_t stream, Array x, Array residual, Array weight, Array bias, Out y,
-                    Out sum, Out mean, Out rstd, double eps) {
-  forward<Layer>("layer_norm_fwd", stream, x, residual, weight, bias, y, sum, mean, rstd, eps);
+                    Out sum, Out mean, Out rstd, double eps, int64_t activation) {
+  forward<Layer>("layer_norm_fwd", stream, x, residual, weight, bias, y, sum, mean, rstd, eps,
+                 activation);
 }
 PYNN_EXPORT(layer_norm_fwd,
-            "(x, residual, weight, bias, y, sum, mean, rstd, eps)  y = (sum - mean) rstd weight + "
-            "bias, by rows; sum = x + residual, or x where residual is empty");
+            "(x, residual, weight, bias, y, sum, mean, rstd, eps, activation)  y = f((sum - mean) "
+            "rstd weight + bias), by rows; sum = x + residual, or x where residual is empty");
 
 void rms_norm_fwd(cudaStream_t stream, Array x, Array residual, Array weight, Out y, Out sum,
                   Out rstd, double eps) {
@@ -180,7 +182,7 @@ void rms_norm_fwd(cudaStream_t stream, Array x, Array residual, Array weight, Ou
   none.ndim = 1;
   none.dims[0] = 0;
   Out no_mean{rstd};
-  forward<Rms>("rms_norm_fwd", stream, x, residual, weight, none, y, sum, no_mean, rstd, eps);
+  forward<Rms>("rms_norm_fwd", stream, x, residual, weight, none, y, sum, no_mean, rstd, eps, 0);
 }
 PYNN_EXPORT(rms_norm_fwd,
             "(x, residual, weight, y, sum, rstd, eps)  y = sum rstd weight, by rows; sum = x + "

@@ -21,7 +21,7 @@ inline constexpr int HELD = 32;  // elements of a thread
 template <typename Kind, typename T>
 __global__ void __launch_bounds__(THREADS)
     row_norm_fwd_cluster_kernel(T const* x, Addition<T> add, int64_t columns, float eps,
-                                Affine<T> affine, T* y, RowStatistics statistics) {
+                                RowAffine<T> affine, T* y, RowStatistics statistics) {
   constexpr int WIDTH = VEC_BYTES / static_cast<int>(sizeof(T));
   using Lane = Row<T, WIDTH, THREADS, HELD / WIDTH>;
   Slice const slice(columns, WIDTH);
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(THREADS)
   Standardize const xhat(moments.mean, rstd);
   Lane::map(y + offset, n, [&](int v, int k) {
     int64_t const c = slice.begin + Lane::at(v) + k;
-    return fmaf(xhat(rx(v, k)), affine.w(c), affine.b(c));
+    return affine.y(c, xhat(rx(v, k)));
   });
   if (ptx::cluster_ctarank() == 0 && threadIdx.x == 0) {
     if constexpr (Kind::CENTRED) statistics.mean[slice.row] = moments.mean;
@@ -62,12 +62,13 @@ __global__ void __launch_bounds__(THREADS) row_norm_bwd_cluster_kernel(Gradient<
   int64_t const offset = slice.row * p.n + slice.begin;
 
   Lane rx;
-  Lane rdy;
+  HeldGradient<T, WIDTH, THREADS, HELD / WIDTH> rdz;
   rx.load(p.x + offset, n);
-  rdy.load(p.dy + offset, n);
+  rdz.load(p.dy + offset, n);
 
   Standardize const xhat = p.xhat(slice.row);
-  auto const g = [&](int v, int k) { return rdy(v, k) * p.w(slice.begin + Lane::at(v) + k); };
+  rdz.before_f(p, xhat, rx, slice.begin, n);
+  auto const g = [&](int v, int k) { return rdz(v, k) * p.w(slice.begin + Lane::at(v) + k); };
   ClusterTeam<THREADS> cluster;
   TwoSums<Sum> const part = Lane::fold(TwoSums<Sum>{}, n, Add{}, [&](int v, int k) {
     return TwoSums<Sum>{Sum(g(v, k)), Sum::product(g(v, k), xhat.rough(rx(v, k)))};
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(THREADS) row_norm_bwd_cluster_kernel(Gradient<
 
 template <typename Kind, typename T>
 void fwd_cluster(char const* op, cudaStream_t stream, T const* x, Addition<T> add, int64_t rows,
-                 int64_t n, float eps, Affine<T> affine, T* y, RowStatistics statistics) {
+                 int64_t n, float eps, RowAffine<T> affine, T* y, RowStatistics statistics) {
   static_assert(CLUSTER_ROW == MAX_CLUSTER * THREADS * HELD, "what the greatest cluster holds");
   unsigned const ctas = cluster_size(n, THREADS * HELD);
   unsigned const grid = row_grid<THREADS>(op, rows * ctas);
@@ -101,21 +102,22 @@ void bwd_cluster(char const* op, cudaStream_t stream, Gradient<T> p) {
 }
 
 template void fwd_cluster<Layer>(char const*, cudaStream_t, float const*, Addition<float>, int64_t,
-                                 int64_t, float, Affine<float>, float*, RowStatistics);
+                                 int64_t, float, RowAffine<float>, float*, RowStatistics);
 template void fwd_cluster<Rms>(char const*, cudaStream_t, float const*, Addition<float>, int64_t,
-                               int64_t, float, Affine<float>, float*, RowStatistics);
+                               int64_t, float, RowAffine<float>, float*, RowStatistics);
 template void bwd_cluster(char const*, cudaStream_t, Gradient<float>);
 template void fwd_cluster<Layer>(char const*, cudaStream_t, __half const*, Addition<__half>,
-                                 int64_t, int64_t, float, Affine<__half>, __half*, RowStatistics);
+                                 int64_t, int64_t, float, RowAffine<__half>, __half*,
+                                 RowStatistics);
 template void fwd_cluster<Rms>(char const*, cudaStream_t, __half const*, Addition<__half>, int64_t,
-                               int64_t, float, Affine<__half>, __half*, RowStatistics);
+                               int64_t, float, RowAffine<__half>, __half*, RowStatistics);
 template void bwd_cluster(char const*, cudaStream_t, Gradient<__half>);
 template void fwd_cluster<Layer>(char const*, cudaStream_t, __nv_bfloat16 const*,
                                  Addition<__nv_bfloat16>, int64_t, int64_t, float,
-                                 Affine<__nv_bfloat16>, __nv_bfloat16*, RowStatistics);
+                                 RowAffine<__nv_bfloat16>, __nv_bfloat16*, RowStatistics);
 template void fwd_cluster<Rms>(char const*, cudaStream_t, __nv_bfloat16 const*,
                                Addition<__nv_bfloat16>, int64_t, int64_t, float,
-                               Affine<__nv_bfloat16>, __nv_bfloat16*, RowStatistics);
+                               RowAffine<__nv_bfloat16>, __nv_bfloat16*, RowStatistics);
 template void bwd_cluster(char const*, cudaStream_t, Gradient<__nv_bfloat16>);
 
 }  // namespace pynn::norm
