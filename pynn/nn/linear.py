@@ -9,17 +9,19 @@ from pynn.nn.parameter import Parameter
 
 
 class Linear(Module):
-    """y = x W^T + b.
+    """y = f(x W^T + b).
 
-    weight  (out_features, in_features), bias (out_features,): both uniform in
-            +-1 / sqrt(in_features)
-    x       (..., in_features)
+    weight      (out_features, in_features), bias (out_features,): both uniform in
+                +-1 / sqrt(in_features)
+    activation  f: None, "relu", "gelu", "gelu_tanh" or "silu", without another pass over memory
+    x           (..., in_features)
     """
 
-    def __init__(self, in_features, out_features, bias=True):
+    def __init__(self, in_features, out_features, bias=True, activation=None):
         super().__init__()
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
+        self.activation = activation
         self.weight = empty(out_features, in_features)
         self.register_parameter("bias", empty(out_features) if bias else None)
         self.reset_parameters()
@@ -29,13 +31,12 @@ class Linear(Module):
         init.default_(self.weight, self.bias)
 
     def forward(self, x):
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias, self.activation)
 
     def extra_repr(self):
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self.bias is not None}"
-        )
+        shown = f"in_features={self.in_features}, out_features={self.out_features}, "
+        shown += f"bias={self.bias is not None}"
+        return shown + f", activation={self.activation!r}" * (self.activation is not None)
 
 
 class Bilinear(Module):

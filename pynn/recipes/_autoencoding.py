@@ -138,10 +138,8 @@ class Autoencoder(nn.Module):
 def perceptron(inputs, hidden, outputs):
     """Layers with two hidden ones."""
     return (
-        nn.Linear(inputs, hidden),
-        nn.GELU(),
-        nn.Linear(hidden, hidden),
-        nn.GELU(),
+        nn.Linear(inputs, hidden, activation="gelu"),
+        nn.Linear(hidden, hidden, activation="gelu"),
         nn.Linear(hidden, outputs),
     )
 

@@ -49,8 +49,7 @@ class MnistCnn(Digits):
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(self.dropout),
-            nn.Linear(2 * C * 7 * 7, self.hidden),
-            nn.ReLU(),
+            nn.Linear(2 * C * 7 * 7, self.hidden, activation="relu"),
             nn.Dropout(self.dropout),
             nn.Linear(self.hidden, 10),
         )

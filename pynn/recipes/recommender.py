@@ -93,7 +93,7 @@ class Factors(nn.Module):
         self.user, self.item = nn.Embedding(users, factors), nn.Embedding(items, factors)
         self.user_bias, self.item_bias = nn.Embedding(users, 1), nn.Embedding(items, 1)
         self.mlp = nn.Sequential(
-            nn.Linear(2 * factors + 1, hidden), nn.GELU(), nn.Linear(hidden, 1)
+            nn.Linear(2 * factors + 1, hidden, activation="gelu"), nn.Linear(hidden, 1)
         )
         for table, std in (
             (self.user, 0.3),

@@ -114,14 +114,14 @@ class SpeechCtc(Recipe):
 class _Network(nn.Module):
     def __init__(self, hidden):
         super().__init__()
-        self.conv = nn.Conv1d(BANDS, 2 * hidden, 5, stride=2, padding=2)
+        self.conv = nn.Conv1d(BANDS, 2 * hidden, 5, stride=2, padding=2, activation="relu")
         self.recurrent = nn.GRU(2 * hidden, hidden, bidirectional=True)
         self.linear = nn.Linear(2 * hidden, len(WORDS) + 1)
 
     def forward(self, frames, steps):
         """Scores (N, T', classes + 1), whose last column holds each sample's number of steps."""
         steps = (steps + 1) // 2
-        y, _ = self.recurrent(F.relu(self.conv(frames)), lengths=steps)
+        y, _ = self.recurrent(self.conv(frames), lengths=steps)
         scores = self.linear(y)
         N, T, _ = scores.shape
         column = steps.astype(scores.dtype).reshape(N, 1, 1).expand(N, T, 1)

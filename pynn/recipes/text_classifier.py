@@ -10,7 +10,6 @@ Joulin et al. 2016, "Bag of tricks for efficient text classification", arXiv:160
 Kim 2014, "Convolutional neural networks for sentence classification", arXiv:1408.5882 (cnn).
 """
 
-import pynn.functional as F
 from pynn import nn
 from pynn.data.library import PACKAGES, package_windows
 from pynn.recipes._goal import Goal
@@ -52,10 +51,10 @@ class _Network(nn.Module):
         features = options.width
         if options.network == "cnn":
             features = options.filters
-            self.conv = nn.Conv1d(options.width, features, 3)
+            self.conv = nn.Conv1d(options.width, features, 3, activation="relu")
         self.linear = nn.Linear(features, len(PACKAGES))
 
     def forward(self, ids):
         x = self.dropout(self.embedding(ids))  # (N, T, width)
-        x = x.mean(1) if self.conv is None else F.relu(self.conv(x)).max(1)
+        x = x.mean(1) if self.conv is None else self.conv(x).max(1)
         return self.linear(self.dropout(x))

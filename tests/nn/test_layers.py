@@ -284,3 +284,24 @@ def test_losses_of_our_own():
     assert nn.ArctanLoss()(x, t).item() == pytest.approx(np.arctan((X - T) ** 2).mean())
     hinge = np.maximum(0, 1 - np.sign(T) * X).sum()
     assert nn.HingeLoss("sum")(x, signs).item() == pytest.approx(hinge)
+
+
+def test_an_activation_in_a_layer_gives_the_bits_of_one_behind_it():
+    x = pynn.tensor(np.random.default_rng(0).standard_normal((3, 7, 6)).astype(np.float32))
+    for name, behind in [("relu", nn.ReLU()), ("gelu", nn.GELU()), ("silu", nn.SiLU())]:
+        for plain, fused in [
+            (nn.Linear(6, 5), nn.Linear(6, 5, activation=name)),
+            (nn.Conv1d(6, 4, 3), nn.Conv1d(6, 4, 3, activation=name)),
+        ]:
+            fused.load_state_dict(plain.state_dict())
+            y, wanted = fused(x), behind(plain(x))
+            np.testing.assert_array_equal(y.numpy(), wanted.numpy())
+            y.sum().backward()
+            wanted.sum().backward()
+            for ours, theirs in zip(fused.parameters(), plain.parameters(), strict=True):
+                np.testing.assert_array_equal(ours.grad.numpy(), theirs.grad.numpy())
+    assert repr(nn.Linear(6, 5, activation="relu")) == (
+        "Linear(in_features=6, out_features=5, bias=True, activation='relu')"
+    )
+    with pytest.raises(ValueError, match=r"\[linear\] activation: expected .* got 'tanh'"):
+        nn.Linear(6, 5, activation="tanh")(x)
