@@ -32,12 +32,14 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
 
 from pynn import backend, dtypes, testing
+from pynn.cases import FAMILIES
 
 TYPES = ("float32", "float16", "bfloat16")
 ORDERS = ("ascending", "descending", "random")
@@ -131,10 +133,8 @@ def schedules(every) -> list[tuple[str, str, int]]:
 
 def families(names):
     """{family: [(op, cases), ...]} for the names given, files with CASES among them."""
-    from pynn.cases import FAMILIES
-
     chosen = {}
-    for name in names or FAMILIES:
+    for name in names:
         if name.endswith(".py"):
             spec = importlib.util.spec_from_file_location("pynn_user_cases", name)
             module = importlib.util.module_from_spec(spec)
@@ -242,7 +242,8 @@ def run(names=(), every_schedule=False, asan=False, race=False, device="cpu", as
 
     Raises RuntimeError where what is asked for is not there, with the command that mends it.
     """
-    families(names)  # a wrong name is an error before anything is built
+    chosen = list(names or FAMILIES)
+    families(chosen)  # a wrong name is an error before anything is built
     module = "sim" if device == "cpu" else "cuda"
     if backend.kernel_module(module) is None:
         raise RuntimeError(
@@ -258,21 +259,7 @@ def run(names=(), every_schedule=False, asan=False, race=False, device="cpu", as
     modes |= {"asan": "address"} if asan else {}
     modes |= {"race": "race"} if race else {}
     rows, faults = {}, []
-    command = [
-        sys.executable,
-        "-P",  # not the folder we stand in: the pynn that asks
-        "-m",
-        "pynn.check",
-        json.dumps([list(names), every_schedule, device]),
-    ]
-
-    def worked(variant):
-        env = variant_environment(variant) if variant else None
-        return subprocess.run(command, env=env, capture_output=True, text=True)
-
-    with ThreadPoolExecutor() as pool:  # builds and runs side by side
-        done = dict(zip(modes, pool.map(worked, modes.values()), strict=True))
-    for mode, process in done.items():
+    for mode, process in _workers(modes, chosen, every_schedule, device):
         out, err = process.stdout, process.stderr
         for line in out.splitlines():
             result = Result(**json.loads(line))
@@ -295,6 +282,34 @@ def run(names=(), every_schedule=False, asan=False, race=False, device="cpu", as
         total = sum(r.cases for row in rows.values() for r in row.values())
         print(f"{len(rows)} kernels and dtypes, {total} cases, {len(faults)} faults")
     return 1 if faults or not rows else 0
+
+
+def _workers(modes, names, every_schedule, device):
+    """[(mode, finished process), ...] of each family in each mode, as many at once as cores.
+
+    The sanitized builds go on beside the first of them. Each end is told on stderr.
+    """
+    asked = [(mode, name) for mode in modes for name in names]
+
+    def worked(mode, name):
+        start = time.perf_counter()
+        env = builds[mode].result()
+        code = [sys.executable, "-P"]  # not the folder we stand in: the pynn that asks
+        code += ["-m", "pynn.check", json.dumps([[name], every_schedule, device])]
+        done = subprocess.run(code, env=env, capture_output=True, text=True)
+        return name, mode, done, time.perf_counter() - start
+
+    with ThreadPoolExecutor(len(modes)) as builders, ThreadPoolExecutor(os.cpu_count()) as pool:
+        builds = {
+            mode: builders.submit(lambda v=variant: variant_environment(v) if v else None)
+            for mode, variant in modes.items()
+        }
+        running = [pool.submit(worked, mode, name) for mode, name in asked]
+        for n, future in enumerate(as_completed(running), 1):
+            name, mode, _, seconds = future.result()
+            say = f"[{n}/{len(asked)}] {name} {mode}, {seconds:.0f} s"
+            print(say, file=sys.stderr, flush=True)
+        return [future.result()[1:3] for future in running]
 
 
 def _print_table(rows, modes):
