@@ -2,6 +2,7 @@
 
 bytes  layer_norm, rms_norm  forward (2 n + weights) sizeof(T), backward 3 n and the weights and
                              their gradients
+       layer_norm_gelu       the same, and the bias again in the backward
        add_layer_norm        of x + residual, and the sum is kept: forward 4 n, backward 3 n
        batch_norm (N 1, G C) with relu or without: forward 3 n, the statistics take a pass of their
                              own; backward 5 n
@@ -15,6 +16,7 @@ bytes  layer_norm, rms_norm  forward (2 n + weights) sizeof(T), backward 3 n and
 FLOPs  5 an element forward, 8 backward                  bound: memory
 """
 
+import dataclasses
 import math
 
 from bench.case import Case, named, normal
@@ -47,6 +49,7 @@ GROUPED = {  # image, groups
 def cases(scale):
     for rows, C in ROWS[scale]:
         yield _layer_norm(rows, C)
+        yield _layer_norm_gelu(rows, C)
         yield _rms_norm(rows, C)
         yield _add_layer_norm(rows, C)
     for shape in IMAGES[scale]:
@@ -69,6 +72,17 @@ def _layer_norm(rows, C):
         extra={"backward": (0, _parts(rows, C))},
         flops={"forward": 5 * n, "backward": 8 * n},
         labels={"n": C},
+    )
+
+
+def _layer_norm_gelu(rows, C):
+    plain = _layer_norm(rows, C)
+    return dataclasses.replace(
+        plain,
+        op="layer_norm_gelu",
+        run=lambda F, x, w, b: F.layer_norm(x, w, b, activation="gelu"),
+        torch=lambda F, x, w, b: F.gelu(plain.torch(F, x, w, b)),
+        elements=plain.elements | {"backward": plain.elements["backward"] + C},
     )
 
 

@@ -39,7 +39,7 @@ class _OfNumbers(Function):
 class Compare(_OfNumbers):
     """y = a ? b for one of the comparisons, or a and b, a or b;  bool."""
 
-    native_dtypes = (*Function.native_dtypes, "bool")
+    native_dtypes = (*Function.native_dtypes, "bool", "int32", "int64")
 
     def forward_native(self, a, b):
         kind = [name for name, _ in _COMPARISONS].index(self.kind)

@@ -45,6 +45,18 @@ def test_comparisons_of_bools(name):
     by_both(getattr(compare, name), a, a[::-1].copy())
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("name", [name for name, _ in compare._COMPARISONS])
+def test_comparisons_of_integers(name, dtype):
+    rng = np.random.default_rng(0)
+    for shapes in SHAPES:
+        by_both(
+            getattr(compare, name), *(rng.integers(-1, 2, shape).astype(dtype) for shape in shapes)
+        )
+    near = np.iinfo(dtype).max - np.arange(3, dtype=dtype)  # alike in float32
+    by_both(getattr(compare, name), near[:, None], near)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["logical_not", "isnan", "isinf", "isfinite"])
 def test_classes(name, dtype):

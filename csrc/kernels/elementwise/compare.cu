@@ -4,11 +4,13 @@
 //   classify  y = whether x is 0, NaN, infinite or finite, by number
 //   rounded   y = the sign of x, floor, ceil, or the nearest integer, ties to even, by number
 //
-//   compare: a and b broadcast to y;  a, b, x of T = f32 | f16 | bf16 | bool, y bool, of rounded T
+//   compare: a and b broadcast to y;  a, b, x of T = f32 | f16 | bf16 | bool, of compare also i32 |
+//   i64, up to 2^31 of them;  y bool, of rounded T
 //   A comparison with NaN is false, but for !=; NaN is true to and and or; rounded keeps NaN, and
 //   -0 but for its sign, which is 0.
 //
-//   layout and tile picture: common/broadcast.cuh, common/map.cuh    bound: memory
+//   layout and tile picture: common/broadcast.cuh, common/map.cuh, of integers an element at a time,
+//   since those compute in f32    bound: memory
 //   bytes  compare n (2 sizeof(T) + 1)    classify n (sizeof(T) + 1)    rounded 2 n sizeof(T)
 
 #include <cmath>
@@ -25,7 +27,8 @@ namespace pynn::compare {
 
 struct Compare {
   int64_t kind;
-  __device__ float operator()(float a, float b) const {
+  template <typename V>
+  __device__ bool operator()(V a, V b) const {
     switch (kind) {
       case 0:
         return a == b;
@@ -40,12 +43,46 @@ struct Compare {
       case 5:
         return a >= b;
       case 6:
-        return a != 0.f && b != 0.f;
+        return a != V{0} && b != V{0};
       default:
-        return a != 0.f || b != 0.f;
+        return a != V{0} || b != V{0};
     }
   }
 };
+
+template <typename T>
+__global__ void __launch_bounds__(MAP_THREADS)
+    compare_integers_kernel(Compare op, __grid_constant__ AxesOnDevice<2> const axes, int64_t n,
+                            T const* a, T const* b, uint8_t* y) {
+  Offsets<2> const offsets = find_offsets<1>(axes);
+#pragma unroll
+  for (int l = 0; l < MAP_LOADS; ++l) {
+    int64_t const i = map_index<1>(l);
+    if (i < n) y[i] = op(a[offsets.at[l][0]], b[offsets.at[l][1]]);
+  }
+}
+
+AxesOnDevice<2> on_device(Axes<2> const& axes) {
+  AxesOnDevice<2> made{};
+  made.ndim = axes.ndim;
+  for (int d = 0; d < axes.ndim; ++d) {
+    made.lengths[d] = Divisor(static_cast<uint32_t>(axes.lengths[d]));
+    for (int k = 0; k < 2; ++k) made.strides[k][d] = static_cast<uint32_t>(axes.strides[k][d]);
+  }
+  return made;
+}
+
+void compare_integers(char const* name, cudaStream_t stream, Compare op, Array a, Array b, Out y) {
+  int64_t const n = y.size();
+  if (n == 0) return;
+  expect(n <= BROADCAST_MAX, name, "y", "at most " + show(BROADCAST_MAX) + " elements", n);
+  Axes<2> const axes = merge_axes<2>(y.shape(), {a.shape(), b.shape()});
+  constexpr int64_t TILE = int64_t{MAP_THREADS} * MAP_LOADS;
+  dispatch_index(name, "a", a.dtype, [&]<typename T>() {
+    launch(compare_integers_kernel<T>, static_cast<unsigned>((n + TILE - 1) / TILE), MAP_THREADS, 0,
+           stream, op, on_device(axes), n, a.data<T>(), b.data<T>(), y.data<uint8_t>());
+  });
+}
 
 struct Classify {
   int64_t kind;
@@ -96,6 +133,9 @@ void compare(cudaStream_t stream, Array a, Array b, Out y, int64_t kind) {
   expect_dtype(op, "b", b, a.dtype);
   expect_dtype(op, "y", y, DType::boolean);
   expect_shape(op, "y", y, broadcast_shape(op, {&a, &b}));
+  if (a.dtype == DType::i32 || a.dtype == DType::i64) {
+    return compare_integers(op, stream, Compare{kind}, a, b, y);
+  }
   dispatch_number(op, "a", a.dtype, [&]<typename T>() {
     broadcast(stream, Compare{kind}, view<uint8_t>(y), view<T>(a), view<T>(b));
   });
