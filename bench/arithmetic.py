@@ -1,7 +1,7 @@
 """Arithmetic of one or two arrays, a choice of two, comparisons: one pass over memory.
 
 bytes  forward (inputs + 1) n sizeof(T); backward of two 5 n: a, b and dy in, da and db out;
-       the kernels take what both gradients need twice, in a launch for each of the two
+       but for mul the kernels take what both gradients need twice, in a launch for each
        less  2 n and a byte each; isnan  n and that; round  2 n
        where: forward 3 n and a byte each, backward 3 n and that; the kernels take dy and the
        condition twice
@@ -48,8 +48,8 @@ UNARY = {
     "neg": lambda F, x: -x,
     "clip": lambda F, x: x.clip(0.5, 1.5),
 }
-BINARY = {  # op: (run, arrays that the second launch of the backward takes again)
-    "mul": (lambda F, x, y: x * y, 1),
+BINARY = {  # op: (run, arrays that a second launch of the backward takes again)
+    "mul": (lambda F, x, y: x * y, 0),
     "div": (lambda F, x, y: x / y, 2),
     "pow": (lambda F, x, y: x**y, 3),
     "maximum": (lambda F, x, y: x.maximum(y), 3),

@@ -8,7 +8,8 @@
 //   over the axes along which its operand was repeated:
 //     add   1, 1       mul   b, a       maximum, minimum  1 for the winner, 1/2 each for a tie
 //     sub   1, -1      div   1/b, -a/b^2      pow   b a^(b-1), a^b log a
-//   so those of add, sub and mul, and that of div by a, are the forward kernels again.
+//   so those of add, sub and mul, and that of div by a, are the forward kernels again; both of mul
+//   in one pass where shapes are equal, which reads dy once.
 //
 //   NaN: maximum and minimum give NaN where either operand is, and a NaN operand wins its gradient.
 //   pow: the derivative by a is 0 where b = 0, that by b is 0 where a = 0 and b >= 0.
@@ -22,6 +23,8 @@
 #include "common/check.h"
 #include "common/dispatch.h"
 #include "common/export.h"
+#include "common/map.cuh"
+#include "common/row.cuh"
 
 namespace pynn::arithmetic {
 
@@ -85,6 +88,49 @@ void elementwise(char const* name, char const* y_name, cudaStream_t stream, Op o
     broadcast(stream, op, view<T>(y), view<T>(first), view<T>(others)...);
   });
 }
+
+// Both gradients of a product of equal shapes: dy is read once.
+template <int WIDTH, typename T>
+__global__ void __launch_bounds__(MAP_THREADS)
+    mul_bwd_kernel(int64_t n, T const* dy, T const* a, T const* b, T* da, T* db) {
+  auto const rdy = load_tile<WIDTH>(dy, n);
+  auto const ra = load_tile<WIDTH>(a, n);
+  auto const rb = load_tile<WIDTH>(b, n);
+  map_tile<WIDTH>(Mul{}, n, da, rdy, rb);
+  map_tile<WIDTH>(Mul{}, n, db, rdy, ra);
+
+  // tail
+  int64_t const i = n / WIDTH * WIDTH + threadIdx.x;
+  if (blockIdx.x < gridDim.x - 1 || i >= n) return;
+  float const g = static_cast<float>(dy[i]);
+  da[i] = static_cast<T>(g * static_cast<float>(b[i]));
+  db[i] = static_cast<T>(g * static_cast<float>(a[i]));
+}
+
+void mul_bwd(cudaStream_t stream, Array dy, Array a, Array b, Out da, Out db) {
+  char const* const name = "mul_bwd";
+  expect_like(name, "a", a, dy);
+  expect_like(name, "b", b, dy);
+  expect_like(name, "da", da, dy);
+  expect_like(name, "db", db, dy);
+  int64_t const n = dy.size();
+  if (n == 0) return;
+  dispatch_float(name, "dy", dy.dtype, [&]<typename T>() {
+    auto const run = [&]<int WIDTH>() {
+      constexpr int64_t TILE = int64_t{MAP_THREADS} * MAP_LOADS * WIDTH;
+      launch(mul_bwd_kernel<WIDTH, T>, row_grid<MAP_THREADS>(name, n / TILE + (n % TILE != 0)),
+             MAP_THREADS, 0, stream, n, dy.data<T>(), a.data<T>(), b.data<T>(), da.data<T>(),
+             db.data<T>());
+    };
+    if (is_vec_aligned(dy.ptr) && is_vec_aligned(a.ptr) && is_vec_aligned(b.ptr) &&
+        is_vec_aligned(da.ptr) && is_vec_aligned(db.ptr)) {
+      run.template operator()<VEC_BYTES / static_cast<int>(sizeof(T))>();
+    } else {
+      run.template operator()<1>();
+    }
+  });
+}
+PYNN_EXPORT(mul_bwd, "(dy, a, b, da, db)  da = dy b, db = dy a");
 
 void add_fwd(cudaStream_t stream, Array a, Array b, Out y) {
   elementwise("add_fwd", "y", stream, Add{}, y, a, b);
