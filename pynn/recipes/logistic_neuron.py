@@ -37,5 +37,9 @@ class LogisticNeuron(Iris):
     def draw_sides(self, axis, length, width, height):
         p = 1 / (1 + np.exp(-height))
         axis.contourf(length, width, p, np.linspace(0, 1, 21), cmap="coolwarm", alpha=0.3)
-        drawn = axis.contour(length, width, p, [0.1, 0.5, 0.9], colors=[GREY, "black", GREY])
-        axis.clabel(drawn, fmt=lambda level: f"{100 * level:.0f} %", fontsize=9)
+        levels = [0.1, 0.5, 0.9]
+        drawn = axis.contour(length, width, p, levels, colors=[GREY, "black", GREY])
+        row = len(p) // 4  # of the labels, where hardly a flower lies
+        columns = [np.abs(p[row] - level).argmin() for level in levels]
+        places = list(zip(length[row, columns], width[row, columns], strict=True))
+        axis.clabel(drawn, fmt=lambda level: f"{100 * level:.0f} %", fontsize=9, manual=places)
