@@ -259,6 +259,24 @@ def test_bad_input():
             call()
 
 
+@needs_sim
+def test_launchers_say_what_is_wrong():
+    how, _, x, w, b = arrays_of("channels off 8", np.float32)
+    y, parts, none = np.empty((1, 13, 9, 5), "f4"), np.empty((2, 5, 4), "f4"), np.empty(0, "f4")
+    numbers = how.stride, (1, 1), how.dilation, 0, False
+    _sim.conv_fprop_moments(x, w, b, y, parts, none, *numbers)
+    with pytest.raises(ValueError, match=r"\[conv_fprop_moments\] parts: expected shape \(2, 5, 4"):
+        _sim.conv_fprop_moments(x, w, b, y, parts[:1], none, *numbers)
+    rows, statistics = y.reshape(1, -1, 5), [np.empty((1, 5)) for _ in range(2)]
+    rest = none, none.copy(), 1e-5, 0.1
+    for x, found, text in (
+        (rows, parts[:, :4].copy(), r"parts: expected shape \(2, 5, 4\), got \(2, 4, 4\)"),
+        (rows.reshape(9, 13, 5), parts, r"mean: expected shape \(9, 5\), got \(1, 5\)"),
+    ):
+        with pytest.raises(ValueError, match=r"\[group_statistics\] " + text):
+            _sim.group_statistics(x, found, *statistics, *rest)
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("kernels_of", ["reference", "sim"])
 @pytest.mark.parametrize("training", [True, False])
