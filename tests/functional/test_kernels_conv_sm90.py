@@ -51,19 +51,21 @@ class Problem:
             exact = wgrad(x, dy, w.shape, self.geometry, self.groups)
         return exact.astype(self.x.dtype)
 
-    def got(self, a_pass, variant, room=0):
+    def got(self, a_pass, variant, room=0, shift=0):
+        """The result; `shift` elements from where it would be aligned, it does not leave by TMA."""
         inputs, like = {
             "fprop": ((self.x, self.w, self.b), self.dy),
             "dgrad": ((self.dy, self.w, np.empty(0, self.x.dtype)), self.x),
             "wgrad": ((self.x, self.dy), self.w),
         }[a_pass]
         around = np.full(like.size + 2 * GUARD, np.nan, like.dtype)
-        out = around[GUARD:-GUARD].reshape(like.shape)
+        begin, end = GUARD + shift, GUARD + shift + like.size
+        out = around[begin:end].reshape(like.shape)
         number = kernels._VARIANTS["conv"][variant] if variant else 0
         workspace = np.full(room, np.nan, np.float32)
         launcher = getattr(_sim, f"conv_{a_pass}")
         launcher(*inputs, out, workspace, *self.numbers, number, False)
-        assert np.isnan(np.r_[around[:GUARD], around[-GUARD:]].astype(np.float32)).all()
+        assert np.isnan(np.r_[around[:begin], around[end:]].astype(np.float32)).all()
         return out
 
     def check(self, variant, room=0, passes=("fprop", "dgrad", "wgrad")):
@@ -94,6 +96,15 @@ def test_exact_on_integers(name, variant):
     Problem(*CASES[name]).check(variant)
 
 
+@pytest.mark.parametrize("variant", TILES)
+def test_results_that_are_not_aligned(variant):
+    for name in ("channels off 64", "a tile spans taps and is narrow", "groups of 64"):
+        problem = Problem(*CASES[name])
+        for a_pass in ("fprop", "dgrad"):
+            got = problem.got(a_pass, variant, shift=1)
+            np.testing.assert_array_equal(got, problem.wanted(a_pass))
+
+
 @pytest.mark.parametrize("schedule", [("descending", "late"), ("random", "random")])
 def test_every_schedule(schedule):
     _sim.set_schedule(*schedule, 3)
@@ -112,8 +123,9 @@ def test_split_k():
 
 
 def moved(problem, a_pass, variant):
+    """Bytes that were loaded by TMA."""
     _sim.reset_counters()
-    problem.got(a_pass, variant)
+    problem.got(a_pass, variant, shift=1)
     return _sim.counters()["async_bytes"]
 
 

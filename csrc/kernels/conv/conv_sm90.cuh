@@ -9,6 +9,8 @@
 //   wgrad   dy (NPQ, K), MN: boxes          x windows, MN: boxes 64 c x 64         windows
 //
 //   columns of D in wgrad: boxes of 64, each of one tap: BN may span taps where C is small
+//   D leaves in boxes by TMA, where its rows are the windows one after another: fprop, and dgrad
+//     without a stride; of 16 bits, aligned, with a bias or relu at most
 //   dgrad with a stride: all phases in one launch, as matrices of the batch; rows beyond an image's
 //     edge are not stored, and a phase without taps has no stages and stores zeros
 //
@@ -38,6 +40,7 @@ struct ConvPlan {
   static constexpr Major A_MAJOR = conv::A_MAJOR<PASS>;
   static constexpr Major B_MAJOR = conv::B_MAJOR<PASS>;
   static constexpr int BM = gemm::sm90::Sizes<TILE>::CLUSTER_BM;
+  static constexpr bool BOXES = PASS != Pass::wgrad;
 
   struct Work : gemm::Work {
     int steps;
@@ -48,6 +51,7 @@ struct ConvPlan {
 
   TensorMap windows;
   TensorMap matrix;  // w or dy
+  TensorMap result;  // where stores()
   Sm90Axis rows;
   Sm90Axis columns;
   Shape shape;
@@ -101,9 +105,22 @@ struct ConvPlan {
 
   __device__ gemm::Epilogue const& epilogue() const { return p.epilogue; }
 
+  // Whether D's rows are the windows, one after another, and nothing else is made of the sums.
+  __host__ __device__ bool stores() const {
+    gemm::Epilogue const& e = p.epilogue;
+    return BOXES && rows.count * columns.count == 1 && p.M <= INT32_MAX && moments == nullptr &&
+           e.dtype != DType::f32 && e.aligned && e.z == nullptr && e.residual == nullptr &&
+           e.activation <= gemm::Activation::relu;
+  }
+  __device__ void store(Work const& work, int m, int n, uint32_t box) const {
+    ptx::cp_async_bulk_tensor_store(result, box, static_cast<int>(work.n0) + n, work.group,
+                                    static_cast<int>(work.m0) + m);
+  }
+
   __device__ void prefetch() const {
     ptx::prefetch_tensormap(windows);
     ptx::prefetch_tensormap(matrix);
+    if (stores()) ptx::prefetch_tensormap(result);
   }
 
   class TileMoments;
@@ -384,6 +401,25 @@ TensorMap map_dy(void const* dy, Shape const& s) {
   return tensor_map_tiled(t);
 }
 
+// y or dx as (column of a group, group, row) in boxes of 64 columns x 1 x 16 rows.
+template <typename T>
+TensorMap map_result(gemm::Problem const& p, Shape const& s) {
+  TiledTensor t{};
+  t.dtype = gemm::sm90::MAP_DTYPE<T>;
+  t.rank = 3;
+  t.address = p.epilogue.d;
+  t.dims[0] = p.N;
+  t.dims[1] = s.groups;
+  t.dims[2] = p.M;
+  t.strides[0] = p.N * sizeof(T);
+  t.strides[1] = p.epilogue.ld * sizeof(T);
+  t.box[0] = 64;
+  t.box[1] = 1;
+  t.box[2] = 16;
+  t.swizzle = CU_TENSOR_MAP_SWIZZLE_128B;
+  return tensor_map_tiled(t);
+}
+
 template <typename T, Pass PASS, class TILE>
 void launch_sm90(cudaStream_t stream, Problem const& problem) {
   ConvPlan<PASS, TILE> plan{};
@@ -403,6 +439,7 @@ void launch_sm90(cudaStream_t stream, Problem const& problem) {
       PASS == Pass::wgrad
           ? map_dy<T>(p.A.ptr, s)
           : map_filters<T>(p.B.ptr, s, PASS == Pass::fprop ? TILE::BN / TILE::CLUSTER : 64);
+  if (plan.stores()) plan.result = map_result<T>(p, s);
   gemm::sm90::launch_plan(conv_sm90_kernel<T, PASS, TILE>, stream, plan);
 }
 
