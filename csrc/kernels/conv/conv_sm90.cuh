@@ -10,7 +10,8 @@
 //
 //   columns of D in wgrad: boxes of 64, each of one tap: BN may span taps where C is small
 //   D leaves in boxes by TMA, where its rows are the windows one after another: fprop, and dgrad
-//     without a stride; of 16 bits, aligned, with a bias or relu at most
+//     without a stride; of 16 bits, aligned, with a bias or relu at most; not from the wide tile,
+//     whose registers hold 128 sums
 //   dgrad with a stride: all phases in one launch, as matrices of the batch; rows beyond an image's
 //     edge are not stored, and a phase without taps has no stages and stores zeros
 //
@@ -40,7 +41,7 @@ struct ConvPlan {
   static constexpr Major A_MAJOR = conv::A_MAJOR<PASS>;
   static constexpr Major B_MAJOR = conv::B_MAJOR<PASS>;
   static constexpr int BM = gemm::sm90::Sizes<TILE>::CLUSTER_BM;
-  static constexpr bool BOXES = PASS != Pass::wgrad;
+  static constexpr bool BOXES = PASS != Pass::wgrad && TILE::BN < 256;  // beside 128 sums no room
 
   struct Work : gemm::Work {
     int steps;
