@@ -105,8 +105,11 @@ def test_registers_and_memory_are_as_the_page_says(resources, build):
 
 # kernels whose global accesses are all narrower than 16 bytes, and why
 NARROW = {
+    "compare::compare_integers_kernel": "of positions and labels, few beside the floats",
     "cross_entropy::label_weights_kernel": "a label or two a thread",
     "cross_entropy::total_kernel": "a loss a row",
+    "ctc::ctc_bwd_kernel": "classes picked one by one; bound by the latency of its steps",
+    "ctc::ctc_fwd_kernel": "classes picked one by one; bound by the latency of its steps",
     "embedding::pieces_kernel": "sums that many runs left in pieces",
     "gemm::add_lines_kernel": "partial sums of columns",
     "loss::parts_kernel": "a sum a CTA",
