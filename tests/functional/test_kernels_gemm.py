@@ -110,7 +110,7 @@ def test_misaligned_views(variant, layout):
 
 
 def test_the_rung_that_ran():
-    """cp.async moves the operands of sm80 and nothing of simt; what does not fit falls to simt."""
+    """cp.async moves the operands of sm80, but single elements, and nothing of simt."""
 
     def moved(dtype, K, variant, offset=0, tf32=False):
         a, b = (misaligned(x, offset) for x in operands(NT, 32, 32, K, dtype))
@@ -217,6 +217,33 @@ def test_split_k(variant):
         assert _sim.counters()["launches"] == 2
         wanted = (product(a, b, TN) + bias.astype(F64)).astype(out)
         np.testing.assert_array_equal(d, wanted)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_lines_that_begin_anywhere(layout):
+    """Odd lengths and views of 16 bits run on tensor cores, whose products of several bf16 are
+    summed before they are rounded: a sum that a chain of multiply-adds loses is there.
+    """
+    layout = LAYOUTS[layout]
+    for dtype, (M, N, K), batch, offset in (
+        (BF16, (67, 65, 129), (), 0),
+        (F16, (33, 7, 31), (2,), 1),
+        (BF16, (64, 72, 64), (), 3),
+        (F16, (1, 1, 1), (), 0),
+        (BF16, (129, 3, 70), (), 1),
+    ):
+        a, b = operands(layout, M, N, K, dtype, batch, batch)
+        exact = product(a, b, layout)
+        a, b = misaligned(a, offset), misaligned(b)
+        for out in (dtype, F32):
+            d = run(a, b, layout, "sm80", out=out, offset=1)
+            np.testing.assert_array_equal(d, exact.astype(out))
+    a, b = operands(layout, 9, 9, 3, BF16)
+    b[...] = 1
+    turned = a.T if layout == TN else a
+    turned[:, 0], turned[:, 1], turned[:, 2] = 2.0**30, 1, -(2.0**30)
+    assert (run(a, b, layout, "simt", out=F32) == 0).all()
+    assert (run(a, b, layout, "sm80", out=F32) == 1).all()
 
 
 def test_inf_and_nan_stay_in_their_row_and_column():

@@ -81,10 +81,6 @@ __global__ void __launch_bounds__(Sm80<T, PASS, TILE>::THREADS, SM80_CTAS<T, TIL
   }
 }
 
-struct ElementTile {
-  static constexpr int BM = 64, BN = 64, WARPS_M = 4, WARPS_N = 2;
-};
-
 // How stages are filled.
 template <typename T, Pass PASS, class TILE>
 struct Chunks : Sm80<T, PASS, TILE> {};

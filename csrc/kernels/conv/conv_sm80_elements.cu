@@ -5,8 +5,8 @@
 namespace pynn::conv {
 
 void conv_sm80_elements(cudaStream_t stream, DType dtype, Problem const& p) {
-  if (dtype == DType::f16) return launch_sm80_pass<__half, ElementTile, Elements>(stream, p);
-  launch_sm80_pass<__nv_bfloat16, ElementTile, Elements>(stream, p);
+  if (dtype == DType::f16) return launch_sm80_pass<__half, gemm::ElementTile, Elements>(stream, p);
+  launch_sm80_pass<__nv_bfloat16, gemm::ElementTile, Elements>(stream, p);
 }
 
 }  // namespace pynn::conv

@@ -152,6 +152,7 @@ void run(cudaStream_t stream, DType dtype, Problem const& p, Choice choice, bool
         return tf32 ? gemm_sm80_tf32(stream, p, choice.tile)
                     : gemm_sm80_f32(stream, p, choice.tile);
       }
+      if (!are_aligned(p, dtype)) return gemm_sm80_elements(stream, dtype, p);
       return bf16 ? gemm_sm80_bf16(stream, p, choice.tile) : gemm_sm80_f16(stream, p, choice.tile);
     case Rung::sm90:
       if (dtype == DType::u8) return gemm_sm90_fp8(stream, p, choice.tile);

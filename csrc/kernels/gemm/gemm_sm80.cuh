@@ -1,7 +1,8 @@
 // gemm_sm80.cuh — D = epilogue(A B) on tensor cores through mma.sync: every GPU from Ampere on.
 //
 //   T = f16 | bf16, f32 rounded to tf32, or f32 as three bf16;  f32 sums;  NT, NN, TN;  any M, N, K
-//   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4); edges are predicated
+//   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4); edges are predicated. Of 16
+//   bits any others too, element by element, in the elements' tile
 //
 //   grid  one CTA per piece of work (gemm.cuh)
 //   CTA   large: 128 x 128 of D, 8 warps as 2 x 4, 64 KB       K ──►
@@ -67,6 +68,11 @@ struct LargeTile {
 };
 struct SmallTile {
   static constexpr int BM = 64, BN = 64, WARPS_M = 2, WARPS_N = 2;
+};
+
+// For stages that are filled element by element: more would not fit the registers.
+struct ElementTile {
+  static constexpr int BM = 64, BN = 64, WARPS_M = 4, WARPS_N = 2;
 };
 
 // An f32 that is multiplied as three bf16.
@@ -473,18 +479,32 @@ __device__ inline float add_line(Problem const& p, Work const& work, int m) {
 
 // ---- kernel
 
+// How stages are filled.
+template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
+struct Sm80Fill {
+  using A = typename Sm80<T, A_MAJOR, B_MAJOR, TILE>::A;
+  using B = typename Sm80<T, A_MAJOR, B_MAJOR, TILE>::B;
+};
+template <typename T, Major A_MAJOR, Major B_MAJOR>
+struct Sm80Fill<T, A_MAJOR, B_MAJOR, ElementTile> {
+  using S = Sm80<T, A_MAJOR, B_MAJOR, ElementTile>;
+  using A = Sm80Elements<typename S::A, T, A_MAJOR, ElementTile::BM, S::THREADS>;
+  using B = Sm80Elements<typename S::B, T, B_MAJOR, ElementTile::BN, S::THREADS>;
+};
+
 template <typename T, Major A_MAJOR, Major B_MAJOR, class TILE>
 __global__ void __launch_bounds__(Sm80<T, A_MAJOR, B_MAJOR, TILE>::THREADS, sizeof(T) == 2 ? 2 : 1)
     gemm_sm80_kernel(__grid_constant__ Problem const p) {
   using S = Sm80<T, A_MAJOR, B_MAJOR, TILE>;
+  using Fill = Sm80Fill<T, A_MAJOR, B_MAJOR, TILE>;
   int64_t const all = count_work<TILE::BM, TILE::BN>(p);
 
   for (int64_t index = blockIdx.x; index < all; index += gridDim.x) {
     Work const work = find_work<TILE::BM, TILE::BN, S::BK>(p, index);
     int const ms = static_cast<int>(min(int64_t{TILE::BM}, p.M - work.m0));
     int const ns = static_cast<int>(min(int64_t{TILE::BN}, p.N - work.n0));
-    Sm80Source<T, A_MAJOR, typename S::A> a(p.A, p, work, work.m0, ms);
-    Sm80Source<T, B_MAJOR, typename S::B> b(p.B, p, work, work.n0, ns);
+    Sm80Source<T, A_MAJOR, typename Fill::A> a(p.A, p, work, work.m0, ms);
+    Sm80Source<T, B_MAJOR, typename Fill::B> b(p.B, p, work, work.n0, ns);
     Sm80Sums<T, A_MAJOR, B_MAJOR, TILE> sums;
     bool want_lines = false;
     if constexpr (A_MAJOR == Major::MN) {

@@ -17,8 +17,10 @@
 //   A Variant says what its tile takes: `resident` of them fit a multiprocessor at once, one by
 //   itself keeps `alone` of it busy, and its inner loop reaches `reach` of the rate. L2: 6150 bytes
 //   a clock for 132 multiprocessors (DeepGEMM); HBM: 4.0 TB/s at 1.83 GHz; mma.sync on Hopper: 0.62
-//   of wgmma (Luo et al. 2024, arXiv:2402.13499); a product of three bf16 takes six of one.
-//   Fill, PASS, alone and reach are estimates: nothing here has been measured.
+//   of wgmma (Luo et al. 2024, arXiv:2402.13499); a product of three bf16 takes six of one; operands
+//   that are filled element by element let mma.sync reach 0.2 of its rate: (64 + 64) 32 loads and as
+//   many stores of 2 bytes, a warp's in a clock, for 64 x 64 x 32.
+//   Fill, PASS, ELEMENTS, alone and reach are estimates: nothing here has been measured.
 //
 //   A choice is kept for each shape, and looked up the next time.
 
@@ -98,8 +100,10 @@ inline bool are_aligned(Problem const& p, DType dtype) {
   return is_aligned<float>(p.A, 4) && is_aligned<float>(p.B, 4);
 }
 
-inline bool fits_sm80(Problem const& p, DType dtype) {
-  return (is_half(dtype) || dtype == DType::f32) && are_aligned(p, dtype);
+// 16 bits of any alignment, then in small tiles filled element by element.
+inline bool fits_sm80(Problem const& p, DType dtype, Tile tile) {
+  if (is_half(dtype)) return tile == Tile::small || are_aligned(p, dtype);
+  return dtype == DType::f32 && are_aligned(p, dtype);
 }
 
 // TMA counts in 32 bits, and maps no empty tensor; wgmma multiplies tf32 and fp8 K-major alone.
@@ -116,7 +120,7 @@ inline bool fits(Variant const& v, Problem const& p, DType dtype, bool tf32, Chi
   if (v.rung == Rung::simt) return true;
   if (v.rung == Rung::sm80) {
     bool const triples = dtype == DType::f32 && !tf32;  // of shorter sums, multiply-adds err less
-    return now.major >= 8 && fits_sm80(p, dtype) && (!triples || p.K >= 4);
+    return now.major >= 8 && fits_sm80(p, dtype, v.tile) && (!triples || p.K >= 4);
   }
   if (!is_half(dtype) && v.tile != Tile::large && v.tile != Tile::small) return false;
   return now.major == 9 && fits_sm90(p, dtype, tf32);
@@ -132,6 +136,7 @@ inline double rate(Rung rung, DType dtype, bool tf32, Chip now) {
 
 inline Cost cost(Variant const& v, Problem const& p, DType dtype, bool tf32, int splits, Chip now) {
   constexpr double PASS = 4000;
+  constexpr double ELEMENTS = 0.2;
   constexpr double L2 = 6150.0 / 132;
   constexpr double HBM = 4.0e12 / 1.83e9;
   auto const up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
@@ -145,7 +150,9 @@ inline Cost cost(Variant const& v, Problem const& p, DType dtype, bool tf32, int
   c.work = tiles * p.batch * splits;
   c.steps = up(up(std::max<int64_t>(p.K, 1), BK), splits);
   c.turns = up(c.work, now.sms);
-  c.arithmetic = v.BM * v.BN * BK / (rate(v.rung, dtype, tf32, now) * v.reach);
+  bool const elements = v.rung == Rung::sm80 && !are_aligned(p, dtype);
+  double const reach = elements ? ELEMENTS : v.reach;
+  c.arithmetic = v.BM * v.BN * BK / (rate(v.rung, dtype, tf32, now) * reach);
   c.shared = v.rung == Rung::sm90 ? (64.0 + v.BN) * 128 / 64 : 0;
   c.l2 = (v.BM + static_cast<double>(v.BN) / v.cluster) * 128 / L2;
   double const tile = c.steps * std::max({c.arithmetic, c.shared, c.l2}) + v.BM * v.BN / 16.0;

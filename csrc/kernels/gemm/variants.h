@@ -35,11 +35,13 @@ void gemm_simt(cudaStream_t stream, DType dtype, Problem const& problem, Tile ti
 // fp8, u8 to all else here, of p.formats.
 void gemm_simt_fp8(cudaStream_t stream, Problem const& problem);
 
-// Operands and their lines aligned to 16 bytes; f32 as three bf16, or rounded to tf32.
+// Operands and their lines aligned to 16 bytes; f32 as three bf16, or rounded to tf32
+// (16 bits by gemm_sm80_elements: of any alignment, in one tile).
 void gemm_sm80_bf16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_f16(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_f32(cudaStream_t stream, Problem const& problem, Tile tile);
 void gemm_sm80_tf32(cudaStream_t stream, Problem const& problem, Tile tile);
+void gemm_sm80_elements(cudaStream_t stream, DType dtype, Problem const& problem);
 
 // The same, on sm_90 alone, with K >= 1 and M, N, K below 2^31; tf32 and fp8 (of one format): NT,
 // large or small tile.
