@@ -1,10 +1,11 @@
 """python -m bench gemm --model: what the cost model of the matrix kernels says of the shapes here.
 
 The model (csrc/kernels/gemm/plan.h) chooses rung, tile and parts of K for every product; this shows
-its reasons, with no GPU: a line for each shape, pass and dtype, with the tile it takes, the time it
-expects of an H200 at 1830 MHz, by what that is bound, and the second best. With cuobjdump and a
-built pynn._cuda it adds what the compiler made of each wgmma kernel: wgmma instructions, registers
-of each role, bytes of local memory. A modelled time is no measurement.
+its reasons, with no GPU: a line for each shape, pass and dtype, with the tile it takes, in how many
+parts of K (0: stream-K, after so many turns of whole tiles), the time it expects of an H200 at 1830
+MHz, by what that is bound, and the second best. With cuobjdump and a built pynn._cuda it adds what
+the compiler made of each wgmma kernel: wgmma instructions, registers of each role, bytes of local
+memory. A modelled time is no measurement.
 """
 
 import argparse

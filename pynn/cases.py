@@ -297,6 +297,7 @@ def gemm():
     two += [_normal((33, 7), (31, 7), (5, 31), scale=0.3)]
     return (
         [(Linear, affine), (Matmul, product)]
+        + [(_by("gemm", rung, Linear), affine[1:5]) for rung in ("sm80", "sm90")]
         + [(op, affine[:3]) for op in fused]
         + [(lambda name=name: FeedForward(name), two) for name in ("relu", "gelu")]
     )

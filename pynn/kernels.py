@@ -7,7 +7,8 @@ The choice itself is the kernel's: choose() in csrc/kernels/<family>. A preferen
 wherever the arrays fit that variant; where they do not, the next simpler one runs.
 """
 
-# As csrc/kernels/gemm/variants.h numbers them: a rung alone leaves the tile to choose().
+# As csrc/kernels/gemm/variants.h numbers them: a rung alone leaves the tile to choose(), a tile
+# alone whether K is cut.
 _LADDER = {
     "simt": 10,
     "simt_128x128": 11,
@@ -20,7 +21,10 @@ _LADDER = {
     "sm90_128x128": 32,
 }
 _VARIANTS = {
-    "gemm": _LADDER | {"sm90_128x192": 33, "sm90_128x64": 34},
+    "gemm": _LADDER
+    | {"sm90_128x192": 33, "sm90_128x64": 34}
+    | {"sm90_128x256_stream": 35, "sm90_128x128_stream": 36}
+    | {"sm90_128x192_stream": 37, "sm90_128x64_stream": 38},
     "conv": _LADDER,
 }
 

@@ -15,6 +15,8 @@ NT, NN, TN = 0, 1, 2
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu")  # as csrc numbers them
 
 _ROOM = 132 * 128 * 128  # elements of d that fill a GPU by themselves; the same everywhere
+_STREAM_ROOM = 2 * 66 * 256 * 257  # of stream-K's pieces, at most
+_LEAST_STREAM = 512 * 512  # below, parts of d are fewer bytes than pieces
 
 
 def multiply(a, b, d, layout, bias=None, residual=None):
@@ -75,14 +77,17 @@ def nothing(xp):
 
 
 def _workspace(a, d, layout):
-    """Room for several times d in float32 where d alone would leave the GPU idle and K is long; the
-    launcher takes of it what it needs.
+    """Room for several times d in float32 where d alone would leave the GPU idle and K is long, and
+    for the pieces of a long K's last turn on tensor cores; the launcher takes of it what it needs.
     """
     K = a.shape[-2 if layout == TN else -1]
     size = d.size + math.prod(d.shape[:-1])  # and the sums of a's lines
     parts = min(K // 256, _ROOM // max(size, 1))
+    room = parts * size if parts > 1 else 0
+    if K * a.itemsize >= 2048 and (a.itemsize < 4 or _tf32()) and size > _LEAST_STREAM:
+        room = max(room, _STREAM_ROOM)
     xp = array_module(d)
-    return xp.empty(parts * size, np.float32) if parts > 1 else nothing(xp)
+    return xp.empty(room, np.float32) if room else nothing(xp)
 
 
 class Batches:

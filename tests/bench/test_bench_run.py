@@ -275,8 +275,10 @@ def test_the_model_of_matrix_products(capsys):
     few = opinions(64, 64, 65536, 0, "bfloat16")[0]
     assert few["splits"] > 1
     assert few["work"] <= 132
+    assert opinions(2304, 768, 8192, 2, "bfloat16")[0]["splits"] == 0  # stream-K
     odd = opinions(1023, 1025, 1027, 0, "bfloat16")  # lines that sm80 takes element by element
-    assert [row["number"] for row in odd] == [22, 12, 11]
+    assert sorted(row["number"] for row in odd) == [11, 12, 22]
+    assert odd[0]["number"] == 22
 
     half = opinions(4096, 4096, 4096, 0, "fp8")[0]
     assert 0.5 * rows[0]["clocks"] < half["clocks"] < 0.6 * rows[0]["clocks"]

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(_sim is None, reason="pynn was built without pyn
 bfloat16 = ml_dtypes.bfloat16
 F32, F16, BF16, F64 = np.float32, np.float16, bfloat16, np.float64
 LAYOUTS = {"NT": NT, "NN": NN, "TN": TN}
+VARIANTS = [name for name in kernels.variants("gemm") if not name.endswith("stream")]
 NOTHING = np.empty(0, np.float32)
 GUARD = 64
 
@@ -99,7 +100,7 @@ def test_exact_on_integers(variant, shapes, dtype, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("variant", kernels.variants("gemm"))
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_misaligned_views(variant, layout):
     for dtype in (F32, BF16):
         a, b = operands(LAYOUTS[layout], 72, 40, 24, dtype)
@@ -133,7 +134,7 @@ def test_the_rung_that_ran():
 
 @pytest.mark.parametrize("asynchronous", ["now", "late", "random"])
 @pytest.mark.parametrize("order", ["ascending", "descending", "random"])
-@pytest.mark.parametrize("variant", [name for name in kernels.variants("gemm") if "_" in name])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if "_" in name])
 def test_every_schedule(variant, order, asynchronous):
     _sim.set_schedule(order, asynchronous, 3)
     tf32 = [(F32, NT, (40, 136, 104))] if "sm90" in variant else [(F32, TN, (40, 136, 104))]
@@ -153,7 +154,7 @@ def test_batches(variant, batch_a, batch_b):
         np.testing.assert_array_equal(run(a, b, layout, variant, out=F32), product(a, b, layout))
 
 
-SM90 = [name for name in kernels.variants("gemm") if name.startswith("sm90_")]
+SM90 = [name for name in VARIANTS if name.startswith("sm90_")]
 
 
 @pytest.mark.parametrize("variant", SM90)
@@ -201,6 +202,40 @@ def test_persistent_ctas_take_several_tiles(variant, batch, out):
     a, b = operands(NT, 8, 16, 208, BF16, (batch,), (1,))
     d = run(a, b, NT, variant, out=out)
     np.testing.assert_array_equal(d, product(a, b, NT).astype(out))
+
+
+@pytest.mark.parametrize("variant", SM90)
+def test_stream_k(variant):
+    """Whole tiles and those that are left, cut in any places: fewer tiles than workers, tiles that
+    two or many share, parts that begin a tile and end the one before; beside batches, sums of A's
+    lines, activations, boxes; the same bits in every order.
+    """
+    BN, cluster = int(variant[9:]), 2 if variant in ("sm90_128x256", "sm90_128x192") else 1
+    number, BM = kernels._VARIANTS["gemm"][variant + "_stream"], 128 * cluster
+    room = 2 * 132 // cluster * BM * (BN + 1)
+    few, many = (BM + 8, 40, 448), (8, 16, 136)
+    for layout, (M, N, K), batch, dtype, out, order in (
+        (TN, few, (), BF16, F32, "ascending"),
+        (NT, many, (132 // cluster + 3,), F16, F16, "random"),
+    ):
+        _sim.set_schedule(order, "late", 5)
+        a, b = operands(layout, M, N, K, dtype, batch, batch)
+        exact = product(a, b, layout)
+        d, workspace = np.full(exact.shape, np.nan, out), misaligned(np.full(room, np.nan, F32))
+        _sim.reset_counters()
+        if layout == TN:
+            sums = np.full(M, np.nan, out)
+            _sim.gemm_sums(a, b, d, sums, workspace, number, False)
+            np.testing.assert_array_equal(sums, a.astype(F64).sum(-2))
+        else:
+            bias = integers(N, out)
+            exact = np.maximum(exact + bias.astype(F64), 0)
+            _sim.gemm_act(a, b, bias, NOTHING, d, workspace, layout, 1, number, False)
+        assert _sim.counters()["launches"] == 2
+        np.testing.assert_array_equal(d, exact.astype(out))
+    _sim.reset_counters()
+    run(a, b, layout, variant + "_stream", room=room - 1)
+    assert _sim.counters()["launches"] == 1  # there is no room
 
 
 @pytest.mark.parametrize(
@@ -289,7 +324,7 @@ def test_three_bf16_at_the_ends_of_the_range():
     np.testing.assert_array_equal(run(small, np.eye(4, dtype=F32), NN, "sm80", tf32=False), small)
 
 
-@pytest.mark.parametrize("variant", [None, *kernels.variants("gemm")])
+@pytest.mark.parametrize("variant", [None, *VARIANTS])
 def test_sums_of_the_lines_of_a(variant):
     """With the product or instead of it, whole or in parts of K, beside split-K and batches."""
     number = kernels._VARIANTS["gemm"][variant] if variant else 0
@@ -431,7 +466,7 @@ def test_feed_forward_is_as_right_as_two_linears(name, dtype):
     testing.at_most_twice(f"feed_forward {name} {dtype}", got, peer, truth)
 
 
-@pytest.mark.parametrize("variant", kernels.variants("gemm"))
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_six_questions_with_each_variant(variant):
     with kernels.prefer("gemm", variant):
         check(Linear, *cases(0, (40, 72), (24, 72), (24,)))

@@ -90,7 +90,7 @@ def cache():
 @functools.cache
 def headers_hash():
     h = hashlib.sha256(subprocess.run([CXX, "--version"], capture_output=True).stdout)
-    for folder in ("csrc/sim", "csrc/arch", "csrc/common"):
+    for folder in ("csrc/sim", "csrc/arch", "csrc/common", "csrc/kernels/gemm"):
         for path in sorted((ROOT / folder).iterdir()):
             if path.suffix in (".h", ".cuh"):
                 h.update(path.name.encode() + path.read_bytes())

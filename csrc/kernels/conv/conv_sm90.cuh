@@ -104,7 +104,7 @@ struct ConvPlan {
     }
   }
 
-  __device__ gemm::Epilogue const& epilogue() const { return p.epilogue; }
+  __device__ gemm::Epilogue const& epilogue(Work const&) const { return p.epilogue; }
 
   // Whether D's rows are the windows, one after another, and nothing else is made of the sums.
   __host__ __device__ bool stores() const {

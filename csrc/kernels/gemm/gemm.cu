@@ -1,4 +1,4 @@
-// gemm.cu — the launchers of the GEMM ladder, and the second pass of split-K.
+// gemm.cu — the launchers of the GEMM ladder, and the second passes of split-K and stream-K.
 //
 //   gemm        D = A B + bias + residual
 //   gemm_sums   D = A^T B,  sums = the column sums of A: a weight's gradient and a bias's
@@ -13,7 +13,8 @@
 //
 //   workspace   f32, any size. Few tiles of D leave multiprocessors idle; a long K is then cut into
 //               parts, as many as fill them and as the workspace has room for (parts x size of d),
-//               and a second launch adds them in order: the same bits in every run.
+//               and a second launch adds them in order: the same bits in every run. Stream-K
+//               (gemm.cuh) does so with the tiles that leave the last turn half empty.
 //   variant     0 lets choose() decide (plan.h); a rung's number, or one of its tiles', is preferred
 //               to the choice, and passed over only where the arrays do not fit it.
 //   tf32        f32 operands may be rounded to tf32 (10 bits of mantissa) for the tensor cores; else
@@ -101,6 +102,67 @@ void sum_splits(cudaStream_t stream, Problem const& p, float const* parts) {
          stream, parts, p.splits, rows, parts_are_aligned(p, parts), p.epilogue);
 }
 
+// ---- second pass of stream-K
+
+Epilogue stream_parts(Problem const& p, int64_t BM, int64_t BN) {
+  Epilogue e{};
+  e.d = p.parts;
+  if (p.epilogue.sums != nullptr) e.sums = p.parts + 2 * p.workers * BM * BN;
+  e.N = e.ld = BN;
+  e.dtype = DType::f32;
+  e.aligned = is_vec_aligned(p.parts);
+  return e;
+}
+
+// Calls f(slot) for each piece of tile `tile` of those left, in the order of K.
+template <class F>
+__device__ inline void for_pieces(Stream const& s, int tile, F&& f) {
+  int const begin = tile * s.steps;
+  int worker = begin / (s.share + 1);  // none before reaches it
+  for (; worker < s.workers && s.begin(worker) < begin + s.steps; ++worker) {
+    if (s.begin(worker + 1) > begin) f(worker * 2 + (s.begin(worker) < begin));
+  }
+}
+
+// D = epilogue(the sum of a tile's pieces), in their order; a CTA for 1024 elements of each tile that
+// was left.  bytes 4 BM BN (workers + tiles) + sizeof(T) BM BN tiles
+__global__ void __launch_bounds__(SUM_THREADS)
+    sum_pieces_kernel(__grid_constant__ Problem const p, __grid_constant__ Stream const stream,
+                      int BM, int BN, int BK) {
+  int64_t const all = int64_t{BM} * BN;
+  int64_t const blocks = all / (SUM_THREADS * SUM_WIDTH);
+  int const tile = static_cast<int>(blockIdx.x / blocks);
+  int64_t const i = (blockIdx.x % blocks * SUM_THREADS + threadIdx.x) * SUM_WIDTH;
+  Work const work = find_work(p, stream.first + tile, BM, BN, BK);
+  Epilogue const& e = p.epilogue;
+  bool const aligned = reinterpret_cast<uintptr_t>(p.parts) % VEC_BYTES == 0;
+  int64_t const m = i / BN;
+  int64_t const n = work.n0 + i % BN;
+  unsigned most = 0;
+  if (work.m0 + m < p.M) {
+    Vec<float, SUM_WIDTH> sum{};
+    float line = 0.f;
+    bool const lines = e.sums != nullptr && n == 0;
+    for_pieces(stream, tile, [&](int slot) {
+      Vec<float, SUM_WIDTH> part;
+      load_piece(p.parts + slot * all + i, SUM_WIDTH, aligned, part);
+#pragma unroll
+      for (int j = 0; j < SUM_WIDTH; ++j) sum.at[j] += part.at[j];
+      if (lines) line += p.parts[2 * stream.workers * all + slot * BM + m];
+    });
+    most = greatest(e, n, finish(e, work.row + m, n, sum), most);
+    if (lines) finish_sum(e, work.row + m, line);
+  }
+  finish_amax(e, most);
+}
+
+void sum_pieces(cudaStream_t stream, Problem const& p, Variant const& v, int64_t BK) {
+  int const BM = v.BM * v.cluster;
+  Stream const line = stream_of(p, BM, v.BN, BK);
+  launch(sum_pieces_kernel, grid_of(line.tiles * (BM * v.BN / (SUM_THREADS * SUM_WIDTH))),
+         SUM_THREADS, 0, stream, p, line, BM, v.BN, static_cast<int>(BK));
+}
+
 // ---- sums of A's lines, where the rung does not bring them
 
 inline constexpr int LINE_COLUMNS = 32;
@@ -169,6 +231,13 @@ void multiply(cudaStream_t stream, DType dtype, Problem p, Out workspace, int64_
   if (p.epilogue.sums != nullptr && choice.rung == Rung::simt) {
     add_lines(stream, dtype, p);
     p.epilogue.sums = nullptr;
+  }
+  if (choice.streams) {
+    Variant const& v = variant_of(choice.rung, choice.tile);
+    p.workers = chip().sms / v.cluster;
+    p.parts = workspace.data<float>();
+    run(stream, dtype, p, choice, tf32);
+    return sum_pieces(stream, p, v, LINE_BYTES / bytes_of(dtype));
   }
   if (p.splits == 1) return run(stream, dtype, p, choice, tf32);
   auto* const parts = workspace.data<float>();
@@ -366,7 +435,7 @@ PYNN_EXPORT(gemm_fp8,
 #ifdef PYNN_SIM
 
 // The model's opinion (plan.h), where the host writes what it is given: in the simulator. A row for
-// each variant that fits, in the order of VARIANTS, the others 0.
+// each variant that fits, in the order of VARIANTS, the others 0; stream-K is 0 splits.
 void gemm_model(cudaStream_t, Array a, Array b, Out d, Out table, int64_t layout, int64_t room,
                 bool tf32) {
   Arguments const x{"gemm_model", a, b, d, Out{}, layout, 0, tf32};
@@ -379,11 +448,11 @@ void gemm_model(cudaStream_t, Array a, Array b, Out d, Out table, int64_t layout
   auto* row = table.data<double>();
   for (Variant const& v : VARIANTS) {
     if (fits(v, p, a.dtype, tf32, chip())) {
-      auto const [splits, c] = price(v, p, wish, chip());
+      auto const [splits, streams, c] = price(v, p, wish, chip());
       bool const chosen = v.rung == choice.rung && v.tile == choice.tile;
       double const columns[COLUMNS] = {static_cast<double>(number_of(v.rung, v.tile)),
                                        static_cast<double>(chosen),
-                                       static_cast<double>(splits),
+                                       static_cast<double>(streams ? 0 : splits),
                                        c.clocks,
                                        c.memory,
                                        static_cast<double>(c.work),

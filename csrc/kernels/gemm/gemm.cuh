@@ -25,6 +25,14 @@
 //                                                          1  9 17
 //                                                          .. .. ..
 //                                                          7 15 23
+//
+//   Stream-K, where tiles do not fill the last turn of `workers` that take them in turn (sm90): whole
+//   tiles for all turns but the last, then the steps along K of the tiles that are left, as one line
+//   that is cut into equal parts. A part reaches into two tiles at most, and is two pieces of work:
+//
+//     tiles left   |····0····|····1····|····2····|      f32 sums of a piece go to its own slot of the
+//     workers      |·0·|·1·|·2·|·3·|·4·|·5·|·6·|·7·|    workspace (2 workers, BM, BN); a second pass
+//                                                       adds those of a tile in order
 
 #pragma once
 
@@ -83,6 +91,8 @@ struct Problem {
   int64_t batch;
   int64_t inner;  // matrices of the inner batch axis
   int splits;
+  int workers;      // of stream-K, 0 without
+  float* parts;     // of stream-K: workspace
   Formats formats;  // of fp8 alone
   Epilogue epilogue;
 };
@@ -107,8 +117,9 @@ __host__ __device__ inline int64_t count_work(Problem const& p) {
   return count_tiles<BM, BN>(p) * p.batch * p.splits;
 }
 
-template <int BM, int BN, int BK>
-__device__ inline Work find_work(Problem const& p, int64_t index) {
+// A piece over all of its part of K, where tiles are BM x BN and steps BK.
+__host__ __device__ inline Work find_work(Problem const& p, int64_t index, int64_t BM, int64_t BN,
+                                          int64_t BK) {
   constexpr int64_t GROUP = 8;
   int64_t const tiles_m = (p.M + BM - 1) / BM;
   int64_t const tiles_n = (p.N + BN - 1) / BN;
@@ -118,7 +129,7 @@ __device__ inline Work find_work(Problem const& p, int64_t index) {
   int64_t const split = matrix / p.batch;
 
   int64_t const first = tile / (GROUP * tiles_n) * GROUP;
-  int64_t const rows = min(GROUP, tiles_m - first);
+  int64_t const rows = tiles_m - first < GROUP ? tiles_m - first : GROUP;
   int64_t const in_group = tile % (GROUP * tiles_n);
 
   int64_t const k_tiles = (p.K + BK - 1) / BK;
@@ -128,8 +139,60 @@ __device__ inline Work find_work(Problem const& p, int64_t index) {
   work.row = matrix * p.M + work.m0;
   work.n0 = in_group / rows * BN;
   work.k0 = k_tiles * split / p.splits * BK;
-  work.k1 = min(p.K, k_tiles * (split + 1) / p.splits * BK);
+  work.k1 = k_tiles * (split + 1) / p.splits * BK;
+  if (work.k1 > p.K) work.k1 = p.K;
   return work;
+}
+
+template <int BM, int BN, int BK>
+__device__ inline Work find_work(Problem const& p, int64_t index) {
+  return find_work(p, index, BM, BN, BK);
+}
+
+// ---- stream-K
+
+// The steps of K of `tiles`, of `steps` each, as one line of which every worker gets `share`, and the
+// first `rest` one more.
+struct Stream {
+  int64_t first;  // tile, of all; those before it are whole
+  int tiles;      // fewer than workers
+  int steps;
+  int workers;
+  int share;
+  int rest;
+
+  __host__ __device__ int begin(int worker) const {
+    return worker * share + (worker < rest ? worker : rest);
+  }
+};
+
+struct StreamPiece {
+  int tile;   // of those left
+  int begin;  // steps of it
+  int end;    // no more than begin if there is no such piece
+};
+
+// Piece 0 or 1 of a worker.
+__host__ __device__ inline StreamPiece find_piece(Stream const& s, int worker, int piece) {
+  int const begin = s.begin(worker);
+  int const end = s.begin(worker + 1);
+  int const tile = begin / s.steps + piece;
+  int const before = tile * s.steps;
+  int const last = end - before;
+  return {tile, piece == 0 ? begin - before : 0, last < s.steps ? last : s.steps};
+}
+
+// Of tiles of BM x BN and steps of BK.
+inline Stream stream_of(Problem const& p, int64_t BM, int64_t BN, int64_t BK) {
+  int64_t const all = (p.M + BM - 1) / BM * ((p.N + BN - 1) / BN) * p.batch;
+  Stream s{};
+  s.workers = p.workers;
+  s.first = all / s.workers * s.workers;
+  s.tiles = static_cast<int>(all - s.first);
+  s.steps = static_cast<int>((p.K + BK - 1) / BK);
+  s.share = s.tiles * s.steps / s.workers;
+  s.rest = s.tiles * s.steps % s.workers;
+  return s;
 }
 
 }  // namespace pynn::gemm

@@ -4,7 +4,7 @@
 //   TMA rounds f32 on its way, or of fp8, e4m3 or e5m2, with D of 16 bits or f32
 //   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4, fp8: 16); edges become zeros
 //
-//   tiles, ring and roles: mainloop_sm90.cuh;  order of the work, split-K: gemm.cuh
+//   tiles, ring and roles: mainloop_sm90.cuh;  order of the work, split-K, stream-K: gemm.cuh
 //
 //   bytes      2 (MK N/BN + NK M/256) from L2 (wide, medium), at best 2 (MK + NK) from HBM, and D
 //   FLOPs      2 MNK
@@ -32,30 +32,57 @@ struct GemmPlan {
 
   struct Work : gemm::Work {
     int steps;
+    int slot;  // of a piece of stream-K, else -1
   };
 
   TensorMap map_a;
   TensorMap map_b;
   TensorMap map_d;  // where stores()
   Problem p;
+  Stream stream;   // where p.workers > 0
+  Epilogue parts;  // of its pieces
 
-  __host__ __device__ int64_t count() const { return count_work<BM, TILE::BN>(p); }
+  __host__ __device__ int64_t count() const {
+    return p.workers == 0 ? count_work<BM, TILE::BN>(p) : stream.first + 2 * p.workers;
+  }
 
   __device__ Work find(int64_t index) const {
-    gemm::Work const work = find_work<BM, TILE::BN, BK>(p, index);
-    return {work, static_cast<int>((work.k1 - work.k0 + BK - 1) / BK)};
+    bool const left = p.workers > 0 && index >= stream.first;
+    StreamPiece piece{};
+    int slot = -1;
+    if (left) {
+      int const i = static_cast<int>(index - stream.first);
+      int const second = i >= stream.workers;
+      slot = 2 * (second ? i - stream.workers : i) + second;
+      piece = find_piece(stream, slot / 2, second);
+      index = stream.first + min(piece.tile, stream.tiles - 1);
+    }
+    Work work{find_work<BM, TILE::BN, BK>(p, index), 0, slot};
+    if (left) {
+      work.k0 = int64_t{piece.begin} * BK;
+      work.steps = piece.begin < piece.end ? piece.end - piece.begin : -1;
+    } else {
+      work.steps = static_cast<int>((work.k1 - work.k0 + BK - 1) / BK);
+    }
+    return work;
   }
 
   __device__ int64_t row(Work const& work, int m) const {
+    if (work.slot >= 0) return int64_t{work.slot} * BM + m;
     return work.m0 + m < p.M ? work.row + m : -1;
   }
 
-  __device__ int64_t column(Work const& work, int n) const { return work.n0 + n; }
+  __device__ int64_t column(Work const& work, int n) const {
+    return work.slot >= 0 ? n : work.n0 + n;
+  }
 
-  __device__ Epilogue const& epilogue() const { return p.epilogue; }
+  __device__ Epilogue const& epilogue(Work const& work) const {
+    return work.slot >= 0 ? parts : p.epilogue;
+  }
 
   // Whether D is of 16 bits, lies as TMA asks, and is all that the epilogue reads or writes but a bias; f
   // other than relu would be spelled out for each register of a box.
+  __device__ bool stores(Work const& work) const { return work.slot < 0 && stores(); }
   __host__ __device__ bool stores() const {
     Epilogue const& e = p.epilogue;
     return BOXES && e.dtype != DType::f32 && e.aligned && e.z == nullptr && e.residual == nullptr &&
@@ -184,7 +211,14 @@ void launch_sm90(cudaStream_t stream, Problem const& p) {
   GemmPlan<T, A, B, TILE> plan{map_operand<T>(p.A, p.M, p.K, p.inner, p.batch, A_LINES),
                                map_operand<T>(p.B, p.N, p.K, p.inner, p.batch, B_LINES),
                                {},
-                               p};
+                               p,
+                               {},
+                               {}};
+  if (p.workers > 0) {
+    using Plan = GemmPlan<T, A, B, TILE>;
+    plan.stream = stream_of(p, Plan::BM, TILE::BN, Plan::BK);
+    plan.parts = stream_parts(p, Plan::BM, TILE::BN);
+  }
   if (plan.stores()) plan.map_d = map_result(p);
   sm90::launch_plan(gemm_sm90_kernel<T, A, B, TILE>, stream, plan);
 }

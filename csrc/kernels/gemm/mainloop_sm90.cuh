@@ -33,15 +33,16 @@
 //
 //   a plan     Tile, A_MAJOR, B_MAJOR, Work, Loader
 //     count()          pieces of work: a tile of D each, CLUSTER tiles for a cluster
-//     find(index)      a piece, as a Work: `steps` stages, and what the plan remembers of it
+//     find(index)      a piece, as a Work: `steps` stages, -1 for no piece, and what the plan
+//                      remembers of it
 //     row(work, m)     where row m of the piece is in D, or -1: nowhere
 //     column(work, n)  where column n is, or the epilogue's N: nowhere; 4 neighbours stay together
-//     epilogue()       epilogue.cuh
+//     epilogue(work)   epilogue.cuh
 //     Moments          if it has such: told of the elements as they are stored, 32 columns of this
 //                      warp at a time; its part of shared memory has room behind MOMENTS_AT
 //     wants_sums(work) whether to sum the lines of A over k as well, by one more wgmma, of 8 columns
 //                      times ones; asked where SUMS_A is true
-//     stores()         whether D leaves in boxes, and then store(work, m, n, box): a box of 16 rows
+//     stores(work)     whether D leaves in boxes, and then store(work, m, n, box): a box of 16 rows
 //                      from m and 64 columns from n on, at their place; asked where BOXES is true
 //     prefetch()       its tensor maps
 //     Loader(plan, work, rank), load(stage, bar)     the loads by this CTA of one stage after another
@@ -253,7 +254,7 @@ __device__ inline void finish_sums(PLAN const& plan, typename PLAN::Work const& 
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     int64_t const row = plan.row(work, first + lane / 4 + i * 8);
-    if (row >= 0) finish_sum(plan.epilogue(), row, line_sums[i * 2]);
+    if (row >= 0) finish_sum(plan.epilogue(work), row, line_sums[i * 2]);
   }
 }
 
@@ -294,15 +295,15 @@ __device__ inline void finish_rows(PLAN const& plan, typename PLAN::Work const& 
       int64_t const row = __shfl_sync(EVERY_LANE, own_row, r);
       if (row >= 0) {
         Vec<float, WIDTH> const sums_here = load_vec<WIDTH>(staged + r * S::PITCH + column);
-        Vec<float, WIDTH> const stored = finish(plan.epilogue(), row, n, sums_here);
+        Vec<float, WIDTH> const stored = finish(plan.epilogue(work), row, n, sums_here);
         moments.add(stored);
-        most = greatest(plan.epilogue(), n, stored, most);
+        most = greatest(plan.epilogue(work), n, stored, most);
       }
     }
     __syncwarp();
     moments.put(plan, work, slab * S::SLAB);
   }
-  finish_amax(plan.epilogue(), most);
+  finish_amax(plan.epilogue(work), most);
 }
 
 // Two numbers, rounded, as one word.
@@ -330,7 +331,7 @@ __device__ inline void store_rows(PLAN const& plan, typename PLAN::Work const& w
   if (plan.row(work, first) < 0) return;
   int const lane = static_cast<int>(threadIdx.x) % 32;
   uint32_t const line = (lane % 8 + lane / 8 % 2 * 8) * LINE;
-  Epilogue const& e = plan.epilogue();
+  Epilogue const& e = plan.epilogue(work);
   unsigned most = 0;
 #pragma unroll 1
   for (int slab = 0; slab < SLABS; ++slab) {
@@ -424,6 +425,7 @@ __device__ inline void consume(PLAN const& plan, Barriers bars, uint32_t ring) {
   for (int64_t index = blockIdx.x / TILE::CLUSTER; index < plan.count();
        index += gridDim.x / TILE::CLUSTER) {
     auto const work = plan.find(index);
+    if (work.steps < 0) continue;
     float sums[TILE::BN / 2] = {};
     bool wants_sums = false;
     if constexpr (SUMS_A<PLAN>) wants_sums = plan.wants_sums(work);
@@ -437,16 +439,19 @@ __device__ inline void consume(PLAN const& plan, Barriers bars, uint32_t ring) {
     }
     int const own = S::RING_BYTES + warp() * S::WARP_BYTES;
     if constexpr (BOXES<PLAN>) {
-      if (plan.stores()) {
+      if (plan.stores(work)) {
         if constexpr (sizeof(T) == 2) {
           store_rows<T>(plan, work, sums, ring + own, first());
-        } else if (plan.epilogue().dtype == DType::f16) {
+        } else if (plan.epilogue(work).dtype == DType::f16) {
           store_rows<__half>(plan, work, sums, ring + own, first());
         } else {
           store_rows<__nv_bfloat16>(plan, work, sums, ring + own, first());
         }
         continue;
       }
+      // wait until the boxes of the piece before were read: floats go where they lie
+      ptx::cp_async_bulk_wait_group_read<0>();
+      __syncwarp();
     }
     finish_rows(plan, work, sums, dynamic_shared<float>() + own / 4, first());
   }

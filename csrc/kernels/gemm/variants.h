@@ -17,12 +17,16 @@ enum class Rung : int64_t { simt = 1, sm80 = 2, sm90 = 3 };
 enum class Tile { large, small, medium, narrow };  // the last two of sm90 alone
 
 // A variant is a rung, times ten, plus 1 for its large tile, 2 for its small one and so on, 0 for
-// any; or 0 for no wish.
+// any; STREAMS more for a tile of sm90 with stream-K; or 0 for no wish.
+inline constexpr int64_t STREAMS = 4;
 inline int64_t number_of(Rung rung, Tile tile) {
   return static_cast<int64_t>(rung) * 10 + 1 + static_cast<int64_t>(tile);
 }
 inline bool is_variant(int64_t variant) {
-  return variant == 0 || (variant >= 10 && variant < 40 && variant % 10 <= (variant < 30 ? 2 : 4));
+  return variant == 0 || (variant >= 10 && variant < 40 && variant % 10 <= (variant < 30 ? 2 : 8));
+}
+inline bool is_stream(int64_t variant) {
+  return variant > 30 + STREAMS;
 }
 
 inline int bytes_of(DType dtype) {
@@ -55,6 +59,16 @@ void gemm_sm90_fp8(cudaStream_t stream, Problem const& problem, Tile tile);
 //   variant    0, or what is_variant() says;  tf32  f32 operands may be rounded to it
 void multiply(cudaStream_t stream, DType dtype, Problem p, Out workspace, int64_t variant,
               bool tf32);
+
+// ---- stream-K
+
+// Where the pieces of p leave their f32 sums, by slot: in p.parts.
+Epilogue stream_parts(Problem const& p, int64_t BM, int64_t BN);
+
+// Elements of workspace that they take; with the sums of A's lines.
+inline int64_t stream_room(int64_t workers, int64_t BM, int64_t BN) {
+  return 2 * workers * BM * (BN + 1);
+}
 
 // ---- split-K
 
