@@ -25,13 +25,12 @@ COLUMNS = (
 )  # fmt: skip
 MHZ = 1830
 PASSES = {"forward": NT, "dgrad": NN, "wgrad": TN}
-SM90 = {  # tile: (BM, BN, stages), as mainloop_sm90.cuh
-    "sm90_128x256": (128, 256, 4),
-    "sm90_128x192": (128, 192, 5),
-    "sm90_128x128": (128, 128, 6),
-    "sm90_128x64": (128, 64, 8),
+SM90 = {  # tile: (BM, BN, stages, boxes of a warp), as mainloop_sm90.cuh
+    "sm90_128x256": (128, 256, 4, 2),
+    "sm90_128x192": (128, 192, 5, 1),
+    "sm90_128x128": (128, 128, 6, 2),
+    "sm90_128x64": (128, 64, 8, 1),
 }
-STAGED = 20480 + 1024  # bytes of the epilogue, and of ones
 
 
 def opinions(M, N, K, layout, dtype, tf32=False):
@@ -107,11 +106,15 @@ def compiled(path, tool):
         plain = subprocess.run(["c++filt", name], capture_output=True, text=True).stdout.strip()
         plain = re.sub(r"\(pynn::gemm::Major\)", "", plain)
         what = re.search(r"gemm_sm90_kernel<(.*?)>", plain)
-        wgmma = re.findall(r"HGMMA\.(\S+)", code)
+        wgmma = re.findall(r"[HQ]GMMA\.(\S+)", code)
         roles = [int(n, 16) for n in re.findall(r"USETMAXREG\S+\s+(?:UP\d, )?0x(\w+)", code)]
         local = len(re.findall(r"\b(?:STL|LDL)\b", code))
         shapes = {s: wgmma.count(s) for s in dict.fromkeys(wgmma)}
-        yield f"{what[1] if what else plain}: HGMMA {shapes}, registers {roles}, local {local}"
+        stores = len(re.findall(r"\bUTMASTG\b", code))
+        yield (
+            f"{what[1] if what else plain}: wgmma {shapes}, registers {roles}, local {local}, "
+            f"TMA stores {stores}"
+        )
 
 
 def main(argv):
@@ -124,8 +127,9 @@ def main(argv):
     ):
         print(line)
     print("\ntile of sm90    stages  bytes of shared memory  wgmma a stage and warpgroup")
-    for name, (BM, BN, stages) in SM90.items():
-        print(f"{name:<16}{stages:>6}{stages * (BM + BN) * 128 + STAGED:>24}      4 of m64n{BN}k16")
+    for name, (BM, BN, stages, boxes) in SM90.items():
+        size = stages * (BM + BN) * 128 + 8 * (2048 + 1024 * boxes) + 1024  # ring, warps, ones
+        print(f"{name:<16}{stages:>6}{size:>24}      4 of m64n{BN}k16, fp8 k32")
     cuda, tool = backend.kernel_module("cuda"), shutil.which("cuobjdump")
     if cuda is None or tool is None:
         missing = "pynn._cuda" if cuda is None else "cuobjdump"

@@ -88,6 +88,29 @@ def test_no_kernel_uses_local_memory(resources, build):
     assert list(resources.local_memory(of_module)) == []
 
 
+@pytest.mark.slow
+def test_wgmma_of_a_stage(resources, build):
+    """Four for each warpgroup, and again beside those of A's lines; whole results leave by TMA."""
+    from bench.model import compiled
+
+    program, module, _ = build
+    lines = list(compiled(module, program))
+    assert len(lines) == 30
+    for line in lines:
+        check_wgmma(line)
+
+
+def check_wgmma(line):
+    what, shapes, stores = re.fullmatch(
+        r"(.*): wgmma \{(.*)\}, registers \[40, 232\], local 0, TMA stores (\d+)", line
+    ).groups()
+    dtype, a_mn, _, tile = what.split(", ")
+    n = {"Narrow": 64, "Square": 128, "Medium": 192, "Wide": 256}[tile.split("::")[-1][:-4]]
+    counts = {int(width): int(count) for width, count in re.findall(r"64x(\d+)x\S+: (\d+)", shapes)}
+    assert counts == ({n: 8, 8: 4} if a_mn == "1" else {n: 4}), line
+    assert int(stores) == {"f": 0}.get(dtype[0], 2 if "fp8" in dtype else 1), line
+
+
 def test_registers_and_memory_are_as_the_page_says(resources, build):
     """Without SASS, which takes a minute: all columns but the last."""
     program, module, nvcc = build

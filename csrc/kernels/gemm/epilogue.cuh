@@ -7,8 +7,8 @@
 //
 //   line sums    S = sum over k of A         of TN: where A is dy, the gradient of a bias
 //   scaled       v = s_a s_b sum of A B + ...   s_a, s_b f32 in memory: what fp8 was divided by
-//   greatest     amax = max(amax, |D|)       of fp8; the same bits in any order, since positive floats
-//                                            are in the order of their bits, NaN above all
+//   greatest     amax = max(amax, |D|)       of fp8; the same bits in any order, since positive
+//                                            floats are in the order of their bits, NaN above all
 //
 //   D, Z, residual (rows, N) row-major, bias (N) and S (rows) of one dtype: f32 | f16 | bf16, or
 //   f64 without f and S;  v in f32 (f64 for f64), f of the unrounded v, one rounding

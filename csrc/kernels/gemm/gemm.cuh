@@ -13,7 +13,7 @@
 //     gemm_simt.cuh    one FMA at a time, every GPU, every dtype and alignment
 //     gemm_sm80.cuh    mma.sync, cp.async ring, ldmatrix: tensor cores from Ampere on
 //     gemm_sm90.cuh    wgmma, TMA ring, clusters, a warpgroup that only loads: Hopper
-//     gemm.cu          launchers, choose(), and the second pass of split-K
+//     gemm.cu          launchers and choose();  second_pass.cu: after split-K and stream-K
 //
 //   A piece of work is a tile of D of one matrix of the batch, over one of `splits` parts of K:
 //

@@ -1,10 +1,10 @@
-// gemm_fp8_sm90.cu — gemm_sm90.cuh for fp8, which wgmma multiplies K-major alone: NT. A and B of one
-// format.
+// gemm_fp8_sm90.cu — gemm_sm90.cuh for fp8, which wgmma multiplies K-major alone: NT. A and B of
+// one format.
 //
 //   bytes  MK + NK, and D      FLOPs  2 MNK at twice the rate of 16 bits
 //   sums   of the 32 products of a step wgmma on sm_90 keeps about 14 bits, not 24, and so it does
-//          when it adds them to the rest (DeepSeek-V3 2024, arXiv:2412.19437, section 3.3.2): what cuBLAS
-//          calls fast accumulation
+//          when it adds them to the rest (DeepSeek-V3 2024, arXiv:2412.19437, section 3.3.2): what
+//          cuBLAS calls fast accumulation
 
 #include <cuda_fp8.h>
 

@@ -1,5 +1,5 @@
-// gemm_sm80_elements.cu — gemm_sm80.cuh for 16 bits whose lines do not begin at 16 bytes: an odd K, or
-// a view that begins in the middle of a chunk.
+// gemm_sm80_elements.cu — gemm_sm80.cuh for 16 bits whose lines do not begin at 16 bytes: an odd K,
+// or a view that begins in the middle of a chunk.
 
 #include "kernels/gemm/gemm_sm80.cuh"
 

@@ -2,7 +2,7 @@
 //
 //   T = f16 | bf16, f32 sums;  NT, NN, TN;  any M, N, K >= 1 below 2^31;  or NT of tf32, to which
 //   TMA rounds f32 on its way, or of fp8, e4m3 or e5m2, with D of 16 bits or f32
-//   operands aligned to 16 bytes, lines too (ld a multiple of 8, tf32: 4, fp8: 16); edges become zeros
+//   operands aligned to 16 bytes, lines too (ld of 8, tf32 4, fp8 16 elements); edges become zeros
 //
 //   tiles, ring and roles: mainloop_sm90.cuh;  order of the work, split-K, stream-K: gemm.cuh
 //
@@ -80,8 +80,8 @@ struct GemmPlan {
     return work.slot >= 0 ? parts : p.epilogue;
   }
 
-  // Whether D is of 16 bits, lies as TMA asks, and is all that the epilogue reads or writes but a bias; f
-  // other than relu would be spelled out for each register of a box.
+  // Whether D is of 16 bits, lies as TMA asks, and is all that the epilogue reads or writes but a
+  // bias; f other than relu would be spelled out for each register of a box.
   __device__ bool stores(Work const& work) const { return work.slot < 0 && stores(); }
   __host__ __device__ bool stores() const {
     Epilogue const& e = p.epilogue;

@@ -1,8 +1,8 @@
 // mainloop_sm90.cuh — products on Hopper: TMA fills a ring, two warpgroups multiply by wgmma.
 //
-//   D = epilogue(A B), T = f16 | bf16, or K-major tf32 | e4m3 | e5m2, f32 sums. Which product it is,
-//   where A and B come from and where D goes is said by a plan; a kernel is one plan, and multiply<T>(plan) by
-//   every thread.
+//   D = epilogue(A B), T = f16 | bf16, or K-major tf32 | e4m3 | e5m2, f32 sums. Which product it
+//   is, where A and B come from and where D goes is said by a plan; a kernel is one plan, and
+//   multiply<T>(plan) by every thread.
 //
 //   grid     persistent: one CTA per multiprocessor, each takes pieces of work in turn
 //   tile     wide:   128 x 256 of D, 4 stages of 48 KB, cluster of 2      BN ──►
@@ -15,7 +15,7 @@
 //              0, 1  consumers, 64 x BN of D each, BN/2 sums           └────────────┘
 //              2     one thread of it produces, with 40 registers
 //
-//   stage    A 128 x 64 and B BN x 64 (128 bytes of K: 64, tf32 32, fp8 128), 128-byte swizzle of TMA
+//   stage    A 128 x 64 and B BN x 64 (128 bytes of K: 64, tf32 32, fp8 128), swizzle of 128 bytes
 //              K-major   lines of k, 8 to an atom of 1024 bytes       K + 16: 32 bytes on
 //              MN-major  boxes of 64 m or n x 64 k, 8 KB each         K + 16: 2048 bytes on
 //            wgmma reads both majors of 16 bits: no operand is turned
@@ -25,11 +25,11 @@
 //   consumers  wait for stage; 4 wgmma m64 n(BN) k16; with them under way, release the stage before
 //   epilogue   meanwhile the producer fills stages of the next tile; D leaves each warp, 16 rows,
 //              through shared memory of its own
-//                boxes   D of 16 bits where nothing else is read or written: 64 columns at a time are
-//                        finished and rounded in registers, laid by stmatrix into a box of 16 lines,
-//                        128-byte swizzle, and stored by TMA while the next are made; the last
+//                boxes   D of 16 bits where nothing else is read or written: 64 columns at a time
+//                        are finished and rounded in registers, laid by stmatrix into a box of 16
+//                        lines, 128-byte swizzle, and stored by TMA while the next are made; the last
 //                        box is still on its way when the next tile begins
-//                vectors all else: 32 columns of f32 at a time, then 4 neighbours a lane (epilogue.cuh)
+//                vectors all else: 32 columns of f32 at a time, then 4 neighbours a lane
 //
 //   a plan     Tile, A_MAJOR, B_MAJOR, Work, Loader
 //     count()          pieces of work: a tile of D each, CLUSTER tiles for a cluster
@@ -54,7 +54,7 @@
 //   PTX ISA, "wgmma.mma_async", "cp.async.bulk.tensor", "mbarrier";  CUTLASS, sm90 warp-specialized
 //   persistent kernels;  DeepGEMM, sm90 bf16;  fast.cu (stmatrix, TMA stores)
 //
-//   Over 400 lines: the roles of one kernel and the two ways its results leave, in the order of the ring
+//   Over 400 lines: the roles of one kernel and the two ways its results leave, in their order
 
 #pragma once
 

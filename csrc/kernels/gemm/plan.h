@@ -102,7 +102,7 @@ inline Variant const& variant_of(Rung rung, Tile tile) {
                        [&](Variant const& v) { return v.rung == rung && v.tile == tile; });
 }
 
-inline constexpr int64_t LINE_BYTES = 128;  // of K in a step of sm90
+inline constexpr int LINE_BYTES = 128;  // of K in a step of sm90
 
 inline bool is_half(DType dtype) {
   return dtype == DType::f16 || dtype == DType::bf16;

@@ -70,6 +70,14 @@ inline int64_t stream_room(int64_t workers, int64_t BM, int64_t BN) {
   return 2 * workers * BM * (BN + 1);
 }
 
+// The second pass: D = epilogue(the sum of a tile's pieces), in their order, of tiles of BM x BN and
+// steps of BK.
+void sum_pieces(cudaStream_t stream, Problem const& p, int BM, int BN, int BK);
+
+// ---- sums of A's lines, where the rung does not bring them
+
+void add_lines(cudaStream_t stream, DType dtype, Problem const& p);
+
 // ---- split-K
 
 // Parts of K: as many as fill the chip once, each of at least 512, if D fits `room` so often.
