@@ -25,11 +25,11 @@ COLUMNS = (
 )  # fmt: skip
 MHZ = 1830
 PASSES = {"forward": NT, "dgrad": NN, "wgrad": TN}
-SM90 = {  # tile: (BM, BN, stages, boxes of a warp), as mainloop_sm90.cuh
-    "sm90_128x256": (128, 256, 4, 2),
-    "sm90_128x192": (128, 192, 5, 1),
-    "sm90_128x128": (128, 128, 6, 2),
-    "sm90_128x64": (128, 64, 8, 1),
+SM90 = {  # tile: (BM, BN, stages, KB of each consumer warp), as mainloop_sm90.cuh
+    "sm90_128x256": (128, 256, 4, 4),
+    "sm90_128x192": (128, 192, 5, 3),
+    "sm90_128x128": (128, 128, 6, 4),
+    "sm90_128x64": (128, 64, 8, 4),
 }
 
 
@@ -127,8 +127,8 @@ def main(argv):
     ):
         print(line)
     print("\ntile of sm90    stages  bytes of shared memory  wgmma a stage and warpgroup")
-    for name, (BM, BN, stages, boxes) in SM90.items():
-        size = stages * (BM + BN) * 128 + 8 * (2048 + 1024 * boxes) + 1024  # ring, warps, ones
+    for name, (BM, BN, stages, KB) in SM90.items():
+        size = stages * (BM + BN) * 128 + (8 * KB + 1) * 1024  # ring, warps, ones
         print(f"{name:<16}{stages:>6}{size:>24}      4 of m64n{BN}k16, fp8 k32")
     cuda, tool = backend.kernel_module("cuda"), shutil.which("cuobjdump")
     if cuda is None or tool is None:

@@ -100,6 +100,7 @@ inline constexpr int BOX = 64 * LINE;      // 64 lines
 inline constexpr int ATOM = 8 * LINE;      // 8 lines, the period of the swizzle
 inline constexpr int CONSUMERS = 256;
 inline constexpr int THREADS = CONSUMERS + 128;
+inline constexpr int MOST_BYTES = 226 << 10;  // of 227 KB; barriers have the rest
 
 template <class TILE>
 struct Sizes {
@@ -111,11 +112,13 @@ struct Sizes {
   static constexpr int BOXES = TILE::BN % 128 == 0 ? 2 : 1;  // of each warp, in turn
   static constexpr int SLAB = 32;         // columns of a warp's 16 rows of floats
   static constexpr int PITCH = SLAB + 8;  // floats of a row: no bank conflict
-  static constexpr int WARP_BYTES = 4 * ATOM;
+  static constexpr int WARP_BYTES =
+      RING_BYTES + (CONSUMERS / 32 * 4 + 1) * ATOM <= MOST_BYTES ? 4 * ATOM : 3 * ATOM;
   static constexpr int MOMENTS_AT = 16 * PITCH * 4;  // of a warp's part, behind the floats
   static constexpr int ONES_AT = RING_BYTES + CONSUMERS / 32 * WARP_BYTES;  // an atom of them
   static constexpr int SMEM_BYTES = ONES_AT + ATOM;
   static_assert(MOMENTS_AT < WARP_BYTES, "floats of 16 rows fit a warp's part");
+  static_assert(SMEM_BYTES <= MOST_BYTES, "a CTA has so much");
 };
 
 template <class PLAN>
