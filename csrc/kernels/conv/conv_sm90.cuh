@@ -113,6 +113,7 @@ struct ConvPlan {
            e.dtype != DType::f32 && e.aligned && e.z == nullptr && e.residual == nullptr &&
            e.activation <= gemm::Activation::relu;
   }
+  __device__ bool stores(Work const&) const { return stores(); }
   __device__ void store(Work const& work, int m, int n, uint32_t box) const {
     ptx::cp_async_bulk_tensor_store(result, box, static_cast<int>(work.n0) + n, work.group,
                                     static_cast<int>(work.m0) + m);
