@@ -3,7 +3,7 @@
 //   launch(kernel, grid, block, smem, stream, args...)
 //   launch(kernel, LaunchConfig{grid, block, smem, stream, cluster}, args...)
 //
-// nvcc   cudaLaunchKernelEx; an error throws CudaError with the kernel's name and the call's place
+// nvcc   cudaLaunchKernelExC; an error throws CudaError with the kernel's name and the call's place
 // g++    PYNN_SIM is defined, and sim/launch.h gives the same names on the CPU: launch, dim3,
 //        __global__, threadIdx, __half, __nv_bfloat16, cudaStream_t
 //
@@ -25,7 +25,6 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <memory>
 #include <source_location>
 #include <string>
 #include <utility>
@@ -78,17 +77,17 @@ inline std::string kernel_name(void const* kernel) {
   char const* mangled = nullptr;
   if (cudaFuncGetName(&mangled, kernel) != cudaSuccess || mangled == nullptr) return "a kernel";
   int status = 0;
-  std::unique_ptr<char, decltype(&std::free)> const name{
-      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free};
-  return status == 0 ? name.get() : mangled;
+  char* const demangled = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
+  std::string const name = status == 0 ? demangled : mangled;
+  std::free(demangled);
+  return name;
 }
 
-template <typename... Params, typename... Args>
-void launch(void (*kernel)(Params...), LaunchConfig const& launch_config, Args&&... args) {
+// Of any kernel, with the addresses of its arguments: no template, or each kernel would compile it.
+inline void launch_kernel(void const* kernel, LaunchConfig const& launch_config, void** arguments) {
   auto const check = [&](cudaError_t error, char const* step) {
     if (error == cudaSuccess) return;
-    check_cuda(error, step + kernel_name(reinterpret_cast<void const*>(kernel)),
-               launch_config.grid.where);
+    check_cuda(error, step + kernel_name(kernel), launch_config.grid.where);
   };
 
   constexpr size_t SMEM_WITHOUT_ASKING = 48 * 1024;
@@ -119,8 +118,15 @@ void launch(void (*kernel)(Params...), LaunchConfig const& launch_config, Args&&
   config.stream = launch_config.stream;
   config.attrs = &attribute;
   config.numAttrs = ctas > 1 ? 1 : 0;
-  check(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...),
-        "launch of ");
+  check(cudaLaunchKernelExC(&config, kernel, arguments), "launch of ");
+}
+
+template <typename... Params, typename... Args>
+void launch(void (*kernel)(Params...), LaunchConfig const& launch_config, Args&&... args) {
+  [&](Params... values) {
+    void* arguments[] = {const_cast<void*>(static_cast<void const*>(&values))..., nullptr};
+    launch_kernel(reinterpret_cast<void const*>(kernel), launch_config, arguments);
+  }(static_cast<Params>(std::forward<Args>(args))...);
 }
 
 template <typename... Params, typename... Args>
