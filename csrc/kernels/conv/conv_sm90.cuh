@@ -20,6 +20,8 @@
 //   bound  tensor cores once C and K ≳ 64
 //
 //   PTX ISA, "im2col mode";  CUTLASS, sm90 implicit GEMM convolution
+//
+//   Over 400 lines: one plan of three passes, its two loaders, and the moments of its tiles
 
 #pragma once
 
