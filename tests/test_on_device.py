@@ -6,7 +6,8 @@ import pytest
 from pynn import backend
 from pynn.on_device import ALIGNED, GUARD, OnDevice
 
-sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(sim is None, reason="pynn was built without pynn._sim")
 
 
 class Recording:

@@ -6,7 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-_sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+from pynn import backend
+
+_sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(_sim is None, reason="pynn was built without pynn._sim")
 
 DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 CANARY = 77

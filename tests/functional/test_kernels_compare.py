@@ -9,7 +9,8 @@ import pynn.functional as F
 from pynn import backend
 from pynn.functional import compare
 
-pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(sim is None, reason="pynn was built without pynn._sim")
 
 DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 SPECIAL = np.array([0.0, -0.0, 1.0, -1.5, 0.5, 2.5, np.inf, -np.inf, np.nan])

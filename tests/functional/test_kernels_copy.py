@@ -12,7 +12,8 @@ from pynn import backend
 from pynn.functional import pick, shape
 from pynn.testing import check
 
-sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(sim is None, reason="pynn was built without pynn._sim")
 
 TYPES = ["u1", "f2", "f4", "f8"]
 VIEWS = {  # of an array (6, 40, 72)

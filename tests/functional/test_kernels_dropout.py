@@ -8,7 +8,8 @@ import pynn
 import pynn.functional as F
 from pynn import backend, random
 
-sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(sim is None, reason="pynn was built without pynn._sim")
 
 DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 

@@ -13,7 +13,8 @@ from pynn.functional import arithmetic, shape
 from pynn.functional.broadcast import sum_to_native
 from pynn.testing import at_most_twice, check, forward
 
-sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(sim is None, reason="pynn was built without pynn._sim")
 
 DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 PATTERNS = [

@@ -10,7 +10,8 @@ from pynn import backend
 from pynn.functional.embedding import Embedding
 from pynn.testing import check
 
-sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(sim is None, reason="pynn was built without pynn._sim")
 
 DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 INDICES = {

@@ -13,7 +13,8 @@ from pynn.functional import loss as ops
 from pynn.functional.cross_entropy import NllLoss
 from pynn.testing import check
 
-sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(sim is None, reason="pynn was built without pynn._sim")
 
 inf, nan = np.inf, np.nan
 NONE = np.empty(0, np.float32)

@@ -5,10 +5,13 @@ import pytest
 
 import pynn
 import pynn.functional as F
+from pynn import backend
 from pynn.functional.attention import RotaryEmbedding
 from pynn.testing import check
 
-pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+pytestmark = pytest.mark.skipif(
+    backend.kernel_module("sim") is None, reason="pynn was built without pynn._sim"
+)
 
 LEADS = [  # of x, of the angles
     ((5,), (5,)),

@@ -12,7 +12,8 @@ import pynn
 from pynn import backend, optim
 from pynn.nn import Parameter, clip_grad_norm_
 
-sim = pytest.importorskip("pynn._sim", reason="pynn was built without pynn._sim")
+sim = backend.kernel_module("sim")
+pytestmark = pytest.mark.skipif(sim is None, reason="pynn was built without pynn._sim")
 
 DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 SHAPES = [(3, 5), (7,), (), (0, 4), (33, 130), (2048,), (2049,)]
