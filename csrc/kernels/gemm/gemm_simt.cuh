@@ -17,7 +17,7 @@
 //
 //   A and B lie k by k in shared memory, so a K-major operand is turned on its way in. Lines are
 //   padded by 16 bytes. An element of D is one chain of fused multiply-adds in each split, k
-//   ascending.
+//   ascending; of f32 in tiles of 64, which have registers left, it is a sum of chains of 32.
 //
 //   WIDTH   4 elements (f64: 2) where both operands are aligned to it, 1 otherwise
 //   bytes   sizeof(T) (MK N/TILE + NK M/TILE) from L2, at best MK + NK from HBM, and D
@@ -160,7 +160,7 @@ struct SimtSums {
 
   // Sums over `left` of K. With PART, every PART tiles along k are summed by themselves and then
   // added: roundings grow as the root of BK PART and of K / (BK PART), not of K.
-  template <int PART = 0, class SourceA, class SourceB>
+  template <int PART, class SourceA, class SourceB>
   __device__ void multiply(Smem& smem, SourceA& source_a, SourceB& source_b, int64_t left) {
     Vec<V, VEC> part[PIECES][VEC][PIECES] = {};
     auto& sums = PART > 0 ? part : at;
@@ -253,15 +253,16 @@ struct SimtSums {
 
 // CTAs on a multiprocessor, as registers allow.
 template <typename T, int WIDTH, int TILE>
-inline constexpr int SIMT_CTAS = sizeof(T) == 8 ? 1
-                                 : TILE == 128  ? (sizeof(T) == 4 ? 2 : 1)
-                                 : WIDTH < 4    ? 2
-                                                : 3;
+inline constexpr int SIMT_CTAS = sizeof(T) == 8                ? 1
+                                 : TILE == 128                 ? (sizeof(T) == 4 ? 2 : 1)
+                                 : WIDTH < 4 || sizeof(T) == 4 ? 2
+                                                               : 3;
 
 template <typename T, int WIDTH, int TILE, typename T_B = T>
 __global__ void __launch_bounds__(SIMT_THREADS, SIMT_CTAS<T, WIDTH, TILE>)
     gemm_simt_kernel(__grid_constant__ Problem const p) {
   using Sums = SimtSums<T, WIDTH, TILE>;
+  constexpr int PART = sizeof(T) == 4 && TILE == 64 ? 32 / Sums::BK : 0;
   auto& smem = shared<SimtSmem<T, WIDTH, TILE>, "tiles">();
   int64_t const all = count_work<TILE, TILE>(p);
 
@@ -270,7 +271,7 @@ __global__ void __launch_bounds__(SIMT_THREADS, SIMT_CTAS<T, WIDTH, TILE>)
     SimtSource<T, WIDTH, TILE> a(p.A, p, work, work.m0, p.M);
     SimtSource<T_B, WIDTH, TILE> b(p.B, p, work, work.n0, p.N);
     Sums sums;
-    sums.multiply(smem, a, b, work.k1 - work.k0);
+    sums.template multiply<PART>(smem, a, b, work.k1 - work.k0);
     [[maybe_unused]] unsigned most = 0;
     sums.each(smem, [&](int m, int n, auto const& v) {
       if (work.m0 + m >= p.M) return;

@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(SIMT_THREADS)
   SimtSource<float, 1, TILE> a(p.A, p, work, work.m0, p.M);
   SimtSource<float, 1, TILE> b(p.B, p, work, work.n0, p.N);
   Sums sums;
-  sums.multiply(smem, a, b, work.k1 - work.k0);
+  sums.multiply<0>(smem, a, b, work.k1 - work.k0);
   sums.each(smem, [&](int m, int n, auto const& v) {
     if (work.m0 + m < p.M) finish(p.epilogue, work.row + m, work.n0 + n, v);
   });
