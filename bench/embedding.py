@@ -44,11 +44,12 @@ def cases(scale):
             extra={"backward": ((hit - V) * C, 8 * tokens + _pieces(np.sort(index), C))},
             flops={"forward": 0, "backward": tokens * C},
         )
+    for tokens, V in dict.fromkeys(size[:2] for size in SIZES[scale]):
         yield Case(
             op="one_hot",
             shape=f"{tokens} of {V}",
             run=lambda F, index, V=V: F.one_hot(index, V),
-            inputs=lambda index=index: [index],
+            inputs=lambda tokens=tokens, V=V: [integers(V, tokens)],
             elements={"forward": 0},
             fixed={"forward": 8 * tokens * (V + 1)},
             flops={"forward": 0},

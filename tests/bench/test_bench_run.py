@@ -168,7 +168,8 @@ def test_every_family_has_cases(scale):
 
 
 def test_formulae_of_known_shapes():
-    (linear,) = [c for c in run.family_cases("linear", "full") if c.shape == "8192x3072x768"]
+    cases_of_linear = run.family_cases("linear", "full")
+    (linear,) = [c for c in cases_of_linear if (c.op, c.shape) == ("linear", "8192x3072x768")]
     assert linear.flops["wgrad"] == 2 * 8192 * 3072 * 768
     assert linear.bytes("forward", 2) == 2 * (8192 * 768 + 3072 * 768 + 8192 * 3072)
     convolutions = [c for c in run.family_cases("conv", "full") if c.op == "conv2d"]
@@ -243,7 +244,9 @@ def test_the_command(tmp_path, capsys):
     words = ["embedding", "--quick", "--peer", "none", "--seconds", "0.01", "--json", str(out)]
     assert main(words) == 0
     rows = run.load([out])
-    assert [r["pass"] for r in rows] == ["forward", "backward"]
+    asked = [(r["op"], r["pass"]) for r in rows]
+    both = [(op, way) for op in ("embedding", "rotary") for way in ("forward", "backward")]
+    assert asked == [*both[:2], ("one_hot", "forward"), *both[2:]]
     assert rows[0]["command"].startswith("python -m bench")
     assert "embedding" in capsys.readouterr().out
     assert main([*words, "--resume"]) == 0
