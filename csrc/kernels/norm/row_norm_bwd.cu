@@ -36,11 +36,11 @@
 
 namespace pynn::norm {
 
-inline constexpr int HELD = 16;  // elements of a thread
+inline constexpr int GRAD_HELD = 16;  // elements of a thread
 
 template <typename T, int WIDTH, int THREADS>
 __global__ void __launch_bounds__(ROW_CTA<THREADS>) row_norm_bwd_kernel(Gradient<T> p, int teams) {
-  constexpr int VECS = HELD / WIDTH;
+  constexpr int VECS = GRAD_HELD / WIDTH;
   using Lane = Row<T, WIDTH, THREADS, VECS>;
   using Cta = Team<THREADS>;
   auto& slots = shared<typename Cta::template Slots<TwoSums<Sum>>[2], "slots">();
@@ -48,10 +48,10 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>) row_norm_bwd_kernel(Gradient
   int64_t const team = row_index<THREADS>();
   if (team >= teams) return;
 
-  float dw[HELD];
-  float db[HELD];
+  float dw[GRAD_HELD];
+  float db[GRAD_HELD];
 #pragma unroll
-  for (int e = 0; e < HELD; ++e) dw[e] = db[e] = 0.f;
+  for (int e = 0; e < GRAD_HELD; ++e) dw[e] = db[e] = 0.f;
 
   int turn = 0;
   for (int64_t row = team; row < p.rows; row += teams, turn ^= 1) {
@@ -191,9 +191,9 @@ int64_t choose_bwd(char const* op, cudaStream_t stream, Gradient<T> p, int64_t m
            0, stream, p, static_cast<int>(teams));
     return teams;
   };
-  if (p.n <= 32 * HELD) return run.template operator()<32>(2048);
-  if (p.n <= 128 * HELD) return run.template operator()<128>(512);
-  if (p.n <= 512 * HELD) return run.template operator()<512>(256);
+  if (p.n <= 32 * GRAD_HELD) return run.template operator()<32>(2048);
+  if (p.n <= 128 * GRAD_HELD) return run.template operator()<128>(512);
+  if (p.n <= 512 * GRAD_HELD) return run.template operator()<512>(256);
 
   bool const cluster = WIDTH > 1 && chip().major >= 9 && p.n <= CLUSTER_ROW;
   if (p.dx != nullptr && cluster) {

@@ -16,20 +16,20 @@
 namespace pynn::norm {
 
 inline constexpr int THREADS = 512;
-inline constexpr int HELD = 32;  // elements of a thread
+inline constexpr int CLUSTER_HELD = 32;  // elements of a thread
 
 template <typename Kind, typename T>
 __global__ void __launch_bounds__(THREADS)
     row_norm_fwd_cluster_kernel(T const* x, Addition<T> add, int64_t columns, float eps,
                                 RowAffine<T> affine, T* y, RowStatistics statistics) {
   constexpr int WIDTH = VEC_BYTES / static_cast<int>(sizeof(T));
-  using Lane = Row<T, WIDTH, THREADS, HELD / WIDTH>;
+  using Lane = Row<T, WIDTH, THREADS, CLUSTER_HELD / WIDTH>;
   Slice const slice(columns, WIDTH);
   int const n = slice.n;
   int64_t const offset = slice.row * columns + slice.begin;
 
   add = add.at(offset);
-  Held<T, WIDTH, THREADS, HELD / WIDTH> rx;
+  Held<T, WIDTH, THREADS, CLUSTER_HELD / WIDTH> rx;
   rx.load(x + offset, add.residual, n);
   if (add.residual != nullptr) Lane::map(add.sum, n, rx);
 
@@ -56,13 +56,13 @@ __global__ void __launch_bounds__(THREADS)
 template <typename T>
 __global__ void __launch_bounds__(THREADS) row_norm_bwd_cluster_kernel(Gradient<T> p) {
   constexpr int WIDTH = VEC_BYTES / static_cast<int>(sizeof(T));
-  using Lane = Row<T, WIDTH, THREADS, HELD / WIDTH>;
+  using Lane = Row<T, WIDTH, THREADS, CLUSTER_HELD / WIDTH>;
   Slice const slice(p.n, WIDTH);
   int const n = slice.n;
   int64_t const offset = slice.row * p.n + slice.begin;
 
   Lane rx;
-  HeldGradient<T, WIDTH, THREADS, HELD / WIDTH> rdz;
+  HeldGradient<T, WIDTH, THREADS, CLUSTER_HELD / WIDTH> rdz;
   rx.load(p.x + offset, n);
   rdz.load(p.dy + offset, n);
 
@@ -87,8 +87,9 @@ __global__ void __launch_bounds__(THREADS) row_norm_bwd_cluster_kernel(Gradient<
 template <typename Kind, typename T>
 void fwd_cluster(char const* op, cudaStream_t stream, T const* x, Addition<T> add, int64_t rows,
                  int64_t n, float eps, RowAffine<T> affine, T* y, RowStatistics statistics) {
-  static_assert(CLUSTER_ROW == MAX_CLUSTER * THREADS * HELD, "what the greatest cluster holds");
-  unsigned const ctas = cluster_size(n, THREADS * HELD);
+  static_assert(CLUSTER_ROW == MAX_CLUSTER * THREADS * CLUSTER_HELD,
+                "what the greatest cluster holds");
+  unsigned const ctas = cluster_size(n, THREADS * CLUSTER_HELD);
   unsigned const grid = row_grid<THREADS>(op, rows * ctas);
   launch(row_norm_fwd_cluster_kernel<Kind, T>, LaunchConfig{grid, THREADS, 0, stream, ctas}, x, add,
          n, eps, affine, y, statistics);
@@ -96,7 +97,7 @@ void fwd_cluster(char const* op, cudaStream_t stream, T const* x, Addition<T> ad
 
 template <typename T>
 void bwd_cluster(char const* op, cudaStream_t stream, Gradient<T> p) {
-  unsigned const ctas = cluster_size(p.n, THREADS * HELD);
+  unsigned const ctas = cluster_size(p.n, THREADS * CLUSTER_HELD);
   unsigned const grid = row_grid<THREADS>(op, p.rows * ctas);
   launch(row_norm_bwd_cluster_kernel<T>, LaunchConfig{grid, THREADS, 0, stream, ctas}, p);
 }

@@ -23,7 +23,7 @@ namespace {
 
 using activation::logistic;
 
-struct Forward {
+struct GruForward {
   float* gates;
   float const* p;
   float const* h_before;
@@ -55,7 +55,7 @@ struct Forward {
   }
 };
 
-struct Backward {
+struct GruBackward {
   float const* gates;
   float const* p_n;
   float const* h_before;
@@ -107,8 +107,8 @@ void gru_cell_fwd(cudaStream_t stream, Array p, Array h_before, Array lengths, O
        {"gates", gates, 3},
        {"p_n", p_n, 1},
        {"h_after", h_after, 1}},
-      Forward{gates.data<float>(), p.data<float>(), h_before.data<float>(), p_n.data<float>(),
-              h_after.data<float>()});
+      GruForward{gates.data<float>(), p.data<float>(), h_before.data<float>(), p_n.data<float>(),
+                 h_after.data<float>()});
 }
 PYNN_EXPORT(gru_cell_fwd,
             "(p, h_before, lengths, gates, p_n, h_after, t)  gates: z, then r u n, in place");
@@ -124,8 +124,8 @@ void gru_cell_bwd(cudaStream_t stream, Array gates, Array p_n, Array h_before, A
        {"dz", dz, 3},
        {"dp", dp, 3},
        {"carry", carry, 1}},
-      Backward{gates.data<float>(), p_n.data<float>(), h_before.data<float>(), dy.data<float>(),
-               past.data<float>(), dz.data<float>(), dp.data<float>(), carry.data<float>()});
+      GruBackward{gates.data<float>(), p_n.data<float>(), h_before.data<float>(), dy.data<float>(),
+                  past.data<float>(), dz.data<float>(), dp.data<float>(), carry.data<float>()});
 }
 PYNN_EXPORT(gru_cell_bwd,
             "(gates, p_n, h_before, dy, past, lengths, dz, dp, carry, t)  dz, dp of z, p");

@@ -23,7 +23,7 @@ namespace {
 
 using activation::logistic;
 
-struct Forward {
+struct LstmForward {
   float* gates;
   float const* p;
   float const* h_before;
@@ -62,7 +62,7 @@ struct Forward {
   }
 };
 
-struct Backward {
+struct LstmBackward {
   float const* gates;
   float const* tanh_c;
   float const* c_before;
@@ -116,8 +116,9 @@ void lstm_cell_fwd(cudaStream_t stream, Array p, Array h_before, Array c_before,
        {"tanh_c", tanh_c, 1},
        {"h_after", h_after, 1},
        {"c_after", c_after, 1}},
-      Forward{gates.data<float>(), p.data<float>(), h_before.data<float>(), c_before.data<float>(),
-              tanh_c.data<float>(), h_after.data<float>(), c_after.data<float>()});
+      LstmForward{gates.data<float>(), p.data<float>(), h_before.data<float>(),
+                  c_before.data<float>(), tanh_c.data<float>(), h_after.data<float>(),
+                  c_after.data<float>()});
 }
 PYNN_EXPORT(lstm_cell_fwd,
             "(p, h_before, c_before, lengths, gates, tanh_c, h_after, c_after, t)  "
@@ -134,8 +135,9 @@ void lstm_cell_bwd(cudaStream_t stream, Array gates, Array tanh_c, Array c_befor
        {"dz", dz, 4},
        {"carry", carry, 1},
        {"dc", dc, 1}},
-      Backward{gates.data<float>(), tanh_c.data<float>(), c_before.data<float>(), dy.data<float>(),
-               past.data<float>(), dz.data<float>(), carry.data<float>(), dc.data<float>()});
+      LstmBackward{gates.data<float>(), tanh_c.data<float>(), c_before.data<float>(),
+                   dy.data<float>(), past.data<float>(), dz.data<float>(), carry.data<float>(),
+                   dc.data<float>()});
 }
 PYNN_EXPORT(lstm_cell_bwd,
             "(gates, tanh_c, c_before, dy, past, lengths, dz, carry, dc, t)  dz of z");

@@ -17,7 +17,7 @@
 namespace pynn::recurrent {
 namespace {
 
-struct Forward {
+struct RnnForward {
   float const* z;
   float const* p;
   float const* h_before;
@@ -37,7 +37,7 @@ struct Forward {
   }
 };
 
-struct Backward {
+struct RnnBackward {
   float const* h;
   float const* dy;
   float const* past;
@@ -70,8 +70,8 @@ void rnn_cell_fwd(cudaStream_t stream, Array z, Array p, Array h_before, Array l
                   int64_t t, bool relu) {
   run("rnn_cell_fwd", stream, h_before, lengths, t,
       {{"h_before", h_before, 1}, {"z", z, 1}, {"p", p, 1}, {"h_after", h_after, 1}},
-      Forward{z.data<float>(), p.data<float>(), h_before.data<float>(), h_after.data<float>(),
-              relu});
+      RnnForward{z.data<float>(), p.data<float>(), h_before.data<float>(), h_after.data<float>(),
+                 relu});
 }
 PYNN_EXPORT(rnn_cell_fwd, "(z, p, h_before, lengths, h_after, t, relu)  h = f(z + p)");
 
@@ -79,8 +79,8 @@ void rnn_cell_bwd(cudaStream_t stream, Array h, Array dy, Array past, Array leng
                   Out carry, int64_t t, bool relu) {
   run("rnn_cell_bwd", stream, h, lengths, t,
       {{"h", h, 1}, {"dy", dy, 1}, {"past", past, 1}, {"dz", dz, 1}, {"carry", carry, 1}},
-      Backward{h.data<float>(), dy.data<float>(), past.data<float>(), dz.data<float>(),
-               carry.data<float>(), relu});
+      RnnBackward{h.data<float>(), dy.data<float>(), past.data<float>(), dz.data<float>(),
+                  carry.data<float>(), relu});
 }
 PYNN_EXPORT(rnn_cell_bwd,
             "(h, dy, past, lengths, dz, carry, t, relu)  dz = f' (carry + past + dy)");
