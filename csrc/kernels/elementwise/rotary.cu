@@ -90,16 +90,16 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
     for (int l = 0; l < LOADS; ++l) {
       if (p + l >= end) break;
-      T both[2 * WIDTH];
+      float both[2 * WIDTH];  // of T, it would be chosen from by address, in local memory
 #pragma unroll
       for (int k = 0; k < WIDTH; ++k) {
-        both[k] = lo[l].at[k];
-        both[WIDTH + k] = hi[l].at[k];
+        both[k] = static_cast<float>(lo[l].at[k]);
+        both[WIDTH + k] = static_cast<float>(hi[l].at[k]);
       }
 #pragma unroll
       for (int k = 0; k < WIDTH; ++k) {
-        float const a = static_cast<float>(shape.interleaved ? both[2 * k] : both[k]);
-        float const b = static_cast<float>(shape.interleaved ? both[2 * k + 1] : both[WIDTH + k]);
+        float const a = shape.interleaved ? both[2 * k] : both[k];
+        float const b = shape.interleaved ? both[2 * k + 1] : both[WIDTH + k];
         auto const turned_a = static_cast<T>(a * cosines[k] - b * sines[k]);
         auto const turned_b = static_cast<T>(a * sines[k] + b * cosines[k]);
         if (shape.interleaved) {
