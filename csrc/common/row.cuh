@@ -132,4 +132,16 @@ bool choose_row(int64_t n, bool aligned, F&& f) {
   return false;
 }
 
+// Calls f.operator()<WIDTH, THREADS>() for the team that goes along a row of n piece by piece,
+// whatever its length: a warp for 256 accesses or less, else 256 threads.
+template <typename T, typename F>
+void choose_walk(int64_t n, bool aligned, F&& f) {
+  auto const run = [&]<int WIDTH>() {
+    if (n <= 256 * WIDTH) return f.template operator()<WIDTH, 32>();
+    f.template operator()<WIDTH, 256>();
+  };
+  if (row_is_vec<T>(n, aligned)) return run.template operator()<VEC_BYTES / int{sizeof(T)}>();
+  run.template operator()<1>();
+}
+
 }  // namespace pynn

@@ -121,23 +121,6 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
   if (mine) dx[over.label] = static_cast<T>(-g * sum.value());
 }
 
-// f.operator()<T, WIDTH, THREADS>() for rows of x.
-template <typename F>
-void choose(char const* op, Array const& x, bool aligned, F&& f) {
-  dispatch_float(op, "x", x.dtype, [&]<typename T>() {
-    int64_t const n = x.dims[1];
-    auto const run = [&]<int WIDTH>() {
-      if (n <= 256 * WIDTH) return f.template operator()<T, WIDTH, 32>();
-      f.template operator()<T, WIDTH, 256>();
-    };
-    if (row_is_vec<T>(n, aligned)) {
-      run.template operator()<VEC_BYTES / static_cast<int>(sizeof(T))>();
-    } else {
-      run.template operator()<1>();
-    }
-  });
-}
-
 // The checks of both directions.
 Params params(char const* op, Array x, Array labels, Array weight, double margin, bool squared) {
   expect_ndim(op, "x", x, 2);
@@ -163,9 +146,11 @@ void multi_margin_fwd(cudaStream_t stream, Array x, Array labels, Array weight, 
   expect_shape(op, "losses", losses, {p.rows});
   expect_dtype(op, "losses", losses, DType::f32);
   if (p.rows == 0) return;
-  choose(op, x, is_vec_aligned(x.ptr), [&]<typename T, int WIDTH, int THREADS>() {
-    launch(multi_margin_fwd_kernel<T, WIDTH, THREADS>, row_grid<THREADS>(op, p.rows),
-           ROW_CTA<THREADS>, 0, stream, x.data<T>(), p, losses.data<float>());
+  dispatch_float(op, "x", x.dtype, [&]<typename T>() {
+    choose_walk<T>(x.dims[1], is_vec_aligned(x.ptr), [&]<int WIDTH, int THREADS>() {
+      launch(multi_margin_fwd_kernel<T, WIDTH, THREADS>, row_grid<THREADS>(op, p.rows),
+             ROW_CTA<THREADS>, 0, stream, x.data<T>(), p, losses.data<float>());
+    });
   });
 }
 PYNN_EXPORT(multi_margin_fwd,
@@ -181,10 +166,12 @@ void multi_margin_bwd(cudaStream_t stream, Array x, Array labels, Array weight, 
   expect_like(op, "dx", dx, x);
   if (p.rows == 0) return;
   bool const aligned = is_vec_aligned(x.ptr) && is_vec_aligned(dx.ptr);
-  choose(op, x, aligned, [&]<typename T, int WIDTH, int THREADS>() {
-    launch(multi_margin_bwd_kernel<T, WIDTH, THREADS>, row_grid<THREADS>(op, p.rows),
-           ROW_CTA<THREADS>, 0, stream, x.data<T>(), p, dy.data<float>(), int64_t{dy.size() != 1},
-           static_cast<float>(divisor), dx.data<T>());
+  dispatch_float(op, "x", x.dtype, [&]<typename T>() {
+    choose_walk<T>(x.dims[1], aligned, [&]<int WIDTH, int THREADS>() {
+      launch(multi_margin_bwd_kernel<T, WIDTH, THREADS>, row_grid<THREADS>(op, p.rows),
+             ROW_CTA<THREADS>, 0, stream, x.data<T>(), p, dy.data<float>(), int64_t{dy.size() != 1},
+             static_cast<float>(divisor), dx.data<T>());
+    });
   });
 }
 PYNN_EXPORT(multi_margin_bwd,

@@ -158,23 +158,6 @@ __global__ void __launch_bounds__(ROW_CTA<THREADS>)
   }
 }
 
-// f.operator()<T, WIDTH, THREADS>() for rows of x.
-template <typename F>
-void choose(char const* op, Array const& x, bool aligned, F&& f) {
-  dispatch_float(op, "x", x.dtype, [&]<typename T>() {
-    int64_t const n = x.dims[1];
-    auto const run = [&]<int WIDTH>() {
-      if (n <= 256 * WIDTH) return f.template operator()<T, WIDTH, 32>();
-      f.template operator()<T, WIDTH, 256>();
-    };
-    if (row_is_vec<T>(n, aligned)) {
-      run.template operator()<VEC_BYTES / static_cast<int>(sizeof(T))>();
-    } else {
-      run.template operator()<1>();
-    }
-  });
-}
-
 // The checks of both directions.
 Params params(char const* op, Array x, Array t, Array weight, Array stats, double smoothing) {
   expect_ndim(op, "x", x, 2);
@@ -199,9 +182,11 @@ void soft_cross_entropy_fwd(cudaStream_t stream, Array x, Array t, Array weight,
   expect_dtype(op, "losses", losses, DType::f32);
   if (p.rows == 0) return;
   bool const aligned = is_vec_aligned(x.ptr) && is_vec_aligned(t.ptr);
-  choose(op, x, aligned, [&]<typename T, int WIDTH, int THREADS>() {
-    launch(soft_cross_entropy_fwd_kernel<T, WIDTH, THREADS>, row_grid<THREADS>(op, p.rows),
-           ROW_CTA<THREADS>, 0, stream, x.data<T>(), t.data<T>(), p, losses.data<float>());
+  dispatch_float(op, "x", x.dtype, [&]<typename T>() {
+    choose_walk<T>(x.dims[1], aligned, [&]<int WIDTH, int THREADS>() {
+      launch(soft_cross_entropy_fwd_kernel<T, WIDTH, THREADS>, row_grid<THREADS>(op, p.rows),
+             ROW_CTA<THREADS>, 0, stream, x.data<T>(), t.data<T>(), p, losses.data<float>());
+    });
   });
 }
 PYNN_EXPORT(soft_cross_entropy_fwd,
@@ -222,10 +207,12 @@ void soft_cross_entropy_bwd(cudaStream_t stream, Array x, Array t, Array weight,
   Slope const slope{dy.data<float>(), int64_t{dy.size() != 1}, static_cast<float>(divisor)};
   bool const aligned = is_vec_aligned(x.ptr) && is_vec_aligned(t.ptr) && is_vec_aligned(dx.ptr) &&
                        is_vec_aligned(dt.ptr);
-  choose(op, x, aligned, [&]<typename T, int WIDTH, int THREADS>() {
-    launch(soft_cross_entropy_bwd_kernel<T, WIDTH, THREADS>, row_grid<THREADS>(op, p.rows),
-           ROW_CTA<THREADS>, 0, stream, x.data<T>(), t.data<T>(), p, slope,
-           dx.size() > 0 ? dx.data<T>() : nullptr, dt.size() > 0 ? dt.data<T>() : nullptr);
+  dispatch_float(op, "x", x.dtype, [&]<typename T>() {
+    choose_walk<T>(x.dims[1], aligned, [&]<int WIDTH, int THREADS>() {
+      launch(soft_cross_entropy_bwd_kernel<T, WIDTH, THREADS>, row_grid<THREADS>(op, p.rows),
+             ROW_CTA<THREADS>, 0, stream, x.data<T>(), t.data<T>(), p, slope,
+             dx.size() > 0 ? dx.data<T>() : nullptr, dt.size() > 0 ? dt.data<T>() : nullptr);
+    });
   });
 }
 PYNN_EXPORT(soft_cross_entropy_bwd,
