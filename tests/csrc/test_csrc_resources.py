@@ -9,7 +9,8 @@ import pytest
 
 from pynn import backend
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools"
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +90,9 @@ def test_no_kernel_uses_local_memory(resources, build):
 
 
 @pytest.mark.slow
-def test_wgmma_of_a_stage(resources, build):
+def test_wgmma_of_a_stage(resources, build, monkeypatch):
     """Four for each warpgroup, and again beside those of A's lines; whole results leave by TMA."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])  # bench is no part of the package
     from bench.model import compiled
 
     program, module, _ = build
